@@ -1,0 +1,114 @@
+"""The frozen values that pass between the rooms. Knows nothing of how they are made or kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import TYPE_CHECKING, NewType
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+Digest = NewType("Digest", str)
+"""BLAKE2b-256 of a whole file, 64 lower-case hex digits. Same digest, same vectors."""
+
+DIGEST_BYTES = 32
+
+
+def new_digest() -> blake2b:
+    """The hash that makes a :data:`Digest`; feed it the whole file, then ``hexdigest()``."""
+    return blake2b(digest_size=DIGEST_BYTES)
+
+
+@dataclass(frozen=True, slots=True)
+class FileStat:
+    """What ``stat`` says of a file: sizes in bytes, times in nanoseconds since the epoch."""
+
+    size: int
+    mtime_ns: int
+    ctime_ns: int
+    ino: int
+
+    @property
+    def content_key(self) -> tuple[int, int, int]:
+        """What a rename leaves as it was: inode, size, mtime (ctime changes)."""
+        return (self.ino, self.size, self.mtime_ns)
+
+
+@dataclass(frozen=True, slots=True)
+class FileRow:
+    """One file as the index knows it. Rows are immutable: a change is a new row, then a deletion.
+
+    ``path`` is absolute, raw bytes. ``digest`` is "" where the file could not be read at all.
+    ``error`` is "" for a good file, else the reason for people. ``text`` is what the file can be
+    found by besides its look (today: the words of its name), normalised.
+    ``first_seen`` is seconds since the epoch; ``width``/``height`` are pixels after EXIF
+    orientation, ``frames`` the number of frames in the file (1 for a still), all 0 if failed.
+    """
+
+    path: bytes
+    stat: FileStat
+    digest: Digest
+    first_seen: int
+    width: int = 0
+    height: int = 0
+    frames: int = 0
+    error: str = ""
+    text: str = ""
+
+    @property
+    def id(self) -> str:
+        """The primary key: a hash over all that makes this row this row (64 hex digits)."""
+        hasher = blake2b(digest_size=DIGEST_BYTES)
+        stat = self.stat
+        for part in (
+            self.path,
+            f"{stat.size} {stat.mtime_ns} {stat.ctime_ns} {stat.ino}".encode(),
+            self.digest.encode(),
+            self.error.encode(),
+            self.text.encode(),
+        ):
+            hasher.update(len(part).to_bytes(8, "little"))
+            hasher.update(part)
+        return hasher.hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class FrameSpec:
+    """How a decode child prepares a frame for a model: a model's preprocessing up to, and without, normalisation.
+
+    ``mode``: "shortest" scales so that the shorter side is ``resize`` (then a centre crop of
+    ``crop`` x ``crop`` follows), "exact" scales to ``resize`` x ``resize`` whatever the shape,
+    "pad" scales so that the longer side is ``resize`` and centres it on white. ``resample`` is
+    Pillow's filter number (2 bilinear, 3 bicubic, 1 Lanczos). Frames come out as uint8 RGB arrays
+    of shape (``crop``, ``crop``, 3).
+    """
+
+    mode: str
+    resize: int
+    crop: int
+    resample: int = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """One decoded picture: its real ``format`` ("png", "gif", …), size and sampled frames.
+
+    ``frames``: uint8 RGB arrays (crop, crop, 3), at least one; ``n_frames`` counts those in the file.
+    """
+
+    format: str
+    width: int
+    height: int
+    n_frames: int
+    frames: list[NDArray[np.uint8]] = field(default_factory=list, compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class PictureHit:
+    """A picture that Milvus found: cosine similarity in [-1, 1]."""
+
+    digest: Digest
+    frame: int
+    score: float
