@@ -1,22 +1,22 @@
 """One error tree. Errors travel typed and are translated once: at the door, or by a program's ``main``.
 
-    MemewatchError
-    ├── ConfigError          a setting is wrong; exit 78; names the key and the remedy
-    ├── AlreadyRunning       another daemon holds the state or the socket; exit 75
-    ├── RequestError         what the door answers as {"ok": false, "error": {"code", "message"}}
-    │   ├── BadRequest       bad_request
-    │   ├── UnknownOp        unknown_op
-    │   ├── TooLarge         too_large
-    │   ├── NotReady         not_ready
-    │   ├── Degraded         degraded
-    │   ├── Paused           paused
-    │   ├── TimedOut         timeout
-    │   ├── Busy             busy
-    │   └── Internal         internal
-    ├── PictureError         one picture can't be read; its message goes into `memewatch failed`
-    ├── EncoderError         a model can't be found, loaded or run
-    └── StoreError           Milvus failed
-        └── StoreUnavailable Milvus can't be reached (worth another try later)
+MemewatchError
+├── ConfigError          a setting is wrong; exit 78; names the key and the remedy
+├── AlreadyRunning       another daemon holds the state or the socket; exit 75
+├── RequestError         what the door answers as {"ok": false, "error": {"code", "message"}}
+│   ├── BadRequest       bad_request
+│   ├── UnknownOp        unknown_op
+│   ├── TooLarge         too_large
+│   ├── NotReady         not_ready
+│   ├── Degraded         degraded
+│   ├── Paused           paused
+│   ├── TimedOut         timeout
+│   ├── Busy             busy
+│   └── Internal         internal
+├── PictureError         one picture can't be read; its message goes into `memewatch failed`
+├── EncoderError         a model can't be found, loaded or run
+└── StoreError           Milvus failed
+    └── StoreUnavailable Milvus can't be reached (worth another try later)
 """
 
 from __future__ import annotations

@@ -76,7 +76,7 @@ class FileRow:
 
 @dataclass(frozen=True, slots=True)
 class FrameSpec:
-    """How a decode child prepares a frame for a model: a model's preprocessing up to, and without, normalisation.
+    """How a decode child prepares a frame for a model: its preprocessing up to, and without, normalisation.
 
     ``mode``: "shortest" scales so that the shorter side is ``resize`` (then a centre crop of
     ``crop`` x ``crop`` follows), "exact" scales to ``resize`` x ``resize`` whatever the shape,
