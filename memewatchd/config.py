@@ -1,0 +1,291 @@
+"""Settings: flag > environment ``MEMEWATCHD_*`` > TOML > default. A leaf: it reads, checks and freezes, no more."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import pathspec
+
+from memewatchd.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+LOG_LEVELS = ("debug", "info", "warning", "error")
+ENVIRONMENT_PREFIX = "MEMEWATCHD_"
+# Set by `make run`, which knows how its reader can call the client; not a setting of the daemon's.
+SEARCH_COMMAND_VARIABLE = "MEMEWATCHD_SEARCH_COMMAND"
+_NOT_SETTINGS = {SEARCH_COMMAND_VARIABLE, "MEMEWATCHD_CONFIG"}
+_PREFIX_MAX = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All that the daemon can be told, checked and absolute.
+
+    ``folders``: the watched roots as raw bytes. ``socket``: None where systemd or the default decides.
+    ``milvus``: an absolute ``*.db`` path or an ``http(s)://host:port``. ``settle_ms``: milliseconds that a
+    file must have kept its size and mtime, where the kernel can't tell that nobody writes to it any more.
+    ``exclude``: gitignore patterns. ``sources``: for each key, where its value came from.
+    """
+
+    folders: tuple[bytes, ...]
+    socket: str | None
+    milvus: str
+    milvus_token_file: Path | None
+    collection_prefix: str
+    model: str
+    state_dir: Path
+    log_level: str
+    settle_ms: int
+    exclude: tuple[str, ...]
+    hub_endpoint: str
+    proxy: str
+    sources: Mapping[str, str]
+
+    @property
+    def is_embedded(self) -> bool:
+        """Whether Milvus is a file of ours rather than a server."""
+        return not self.milvus.startswith(("http://", "https://"))
+
+    def milvus_token(self) -> str:
+        """The server's token (``user:password`` or an API key), read afresh. Raises ConfigError."""
+        if self.milvus_token_file is None:
+            return ""
+        try:
+            return self.milvus_token_file.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"milvus_token_file: can't read {self.milvus_token_file}: {error}") from error
+
+
+def _text(value: Any, base: Path) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"must be text, not {type(value).__name__}")
+    return value
+
+
+def _path(value: Any, base: Path) -> Path:
+    text = _text(value, base)
+    if not text:
+        raise ValueError("must not be empty")
+    if "\0" in text:
+        raise ValueError("must not hold a NUL character")
+    return Path(os.path.abspath(base / os.path.expanduser(text)))
+
+
+def _socket(value: Any, base: Path) -> str:
+    return str(_path(value, base))
+
+
+def _folders(value: Any, base: Path) -> tuple[bytes, ...]:
+    items = [value] if isinstance(value, str) else value
+    if not isinstance(items, (list, tuple)) or not items:
+        raise ValueError("must be a folder or a list of folders")
+    folders = tuple(dict.fromkeys(os.fsencode(_path(item, base)) for item in items))
+    _refuse_nested(folders)
+    return folders
+
+
+def _refuse_nested(folders: tuple[bytes, ...]) -> None:
+    real = {folder: os.path.realpath(folder) for folder in folders}
+    for inner in folders:
+        for outer in folders:
+            if inner != outer and (real[inner] + b"/").startswith(real[outer].rstrip(b"/") + b"/"):
+                raise ValueError(
+                    f"{os.fsdecode(inner)} lies in {os.fsdecode(outer)}, which is watched whole; leave one out"
+                )
+
+
+def _milvus(value: Any, base: Path) -> str:
+    text = _text(value, base)
+    if "://" not in text:
+        if not text.endswith(".db"):
+            raise ValueError(f"must be a file that ends in .db, or http(s)://host:port, not {text!r}")
+        return str(_path(text, base))
+    parts = urlsplit(text)
+    try:
+        port = parts.port
+    except ValueError as error:
+        raise ValueError(f"has a wrong port: {text!r}") from error
+    if parts.scheme not in ("http", "https") or not parts.hostname or port is None:
+        raise ValueError(f"must be a file that ends in .db, or http(s)://host:port, not {text!r}")
+    if parts.username or parts.password:
+        raise ValueError("must not hold a password; put it into a file and name that with milvus_token_file")
+    return text
+
+
+def _prefix(value: Any, base: Path) -> str:
+    text = _text(value, base)
+    # Milvus allows letters, digits and underscores, and a letter or underscore first.
+    if not text.isascii() or not text.isidentifier() or len(text) > _PREFIX_MAX:
+        raise ValueError(f"must be up to {_PREFIX_MAX} letters, digits and underscores, not {text!r}")
+    return text
+
+
+def _level(value: Any, base: Path) -> str:
+    text = _text(value, base).lower()
+    if text not in LOG_LEVELS:
+        raise ValueError(f"must be one of {', '.join(LOG_LEVELS)}, not {text!r}{_near(text, LOG_LEVELS)}")
+    return text
+
+
+def _milliseconds(value: Any, base: Path) -> int:
+    number = int(value) if isinstance(value, str) and value.isdecimal() else value
+    if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number <= 60_000:
+        raise ValueError(f"must be 0 to 60000 milliseconds, not {value!r}")
+    return number
+
+
+def _patterns(value: Any, base: Path) -> tuple[str, ...]:
+    items = value.split(":") if isinstance(value, str) else value
+    if not isinstance(items, (list, tuple)) or not all(isinstance(item, str) for item in items):
+        raise ValueError("must be a list of gitignore patterns")
+    try:
+        pathspec.GitIgnoreSpec.from_lines(items)
+    except ValueError as error:
+        raise ValueError(f"holds a pattern that gitignore's syntax doesn't have: {error}") from error
+    return tuple(item for item in items if item)
+
+
+def _endpoint(value: Any, base: Path) -> str:
+    text = _text(value, base).rstrip("/")
+    if text and not text.startswith(("http://", "https://", "socks5://", "socks5h://")):
+        raise ValueError(f"must begin with http:// or https://, not {text!r}")
+    return text
+
+
+_READERS: Mapping[str, Callable[[Any, Path], Any]] = {
+    "folder": _folders,
+    "socket": _socket,
+    "milvus": _milvus,
+    "milvus_token_file": _path,
+    "collection_prefix": _prefix,
+    "model": _text,
+    "state_dir": _path,
+    "log_level": _level,
+    "settle_ms": _milliseconds,
+    "exclude": _patterns,
+    "hub_endpoint": _endpoint,
+    "proxy": _endpoint,
+}
+KEYS = tuple(_READERS)
+
+
+def default_config_file(environ: Mapping[str, str]) -> Path:
+    """``$XDG_CONFIG_HOME/memewatchd/config.toml``; the specification ignores relative values."""
+    return _xdg(environ, "XDG_CONFIG_HOME", ".config") / "memewatchd" / "config.toml"
+
+
+def default_state_dir(environ: Mapping[str, str]) -> Path:
+    """``$XDG_STATE_HOME/memewatchd``."""
+    return _xdg(environ, "XDG_STATE_HOME", ".local/state") / "memewatchd"
+
+
+def load(flags: Mapping[str, Any], environ: Mapping[str, str], config: str | None = None) -> Settings:
+    """Read every source and answer with frozen settings.
+
+    ``flags`` holds only what was given on the command line, keys as in TOML. Raises ConfigError, whose
+    message names the key, where it stands, and what it must be.
+    """
+    here = Path.cwd()
+    layers = [
+        _Layer({key: value for key, value in flags.items() if value not in (None, ())}, "--{}", here, dashed=True),
+        _environment_layer(environ, here),
+        _toml_layer(config or environ.get("MEMEWATCHD_CONFIG"), environ),
+    ]
+    values: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+    for key, read in _READERS.items():
+        layer = next((layer for layer in layers if key in layer.values), None)
+        if layer is None:
+            sources[key] = "default"
+            continue
+        where = layer.label(key)
+        try:
+            values[key] = read(layer.values[key], layer.base)
+        except ValueError as error:
+            raise ConfigError(f"{where}: {error}") from error
+        sources[key] = where
+    state_dir = values.get("state_dir", default_state_dir(environ))
+    settings = Settings(
+        folders=values.get("folder") or _folders("~/Memes", here),
+        socket=values.get("socket"),
+        milvus=values.get("milvus", str(state_dir / "index.db")),
+        milvus_token_file=values.get("milvus_token_file"),
+        collection_prefix=values.get("collection_prefix", "memewatchd_"),
+        model=values.get("model", "auto") or "auto",
+        state_dir=state_dir,
+        log_level=values.get("log_level", "info"),
+        settle_ms=values.get("settle_ms", 300),
+        exclude=values.get("exclude", ()),
+        hub_endpoint=values.get("hub_endpoint", ""),
+        proxy=values.get("proxy", ""),
+        sources=sources,
+    )
+    settings.milvus_token()
+    return settings
+
+
+@dataclass(frozen=True, slots=True)
+class _Layer:
+    """One source of settings; ``template`` says how to name a key of it in an error."""
+
+    values: Mapping[str, Any]
+    template: str
+    base: Path
+    dashed: bool = False
+    upper: bool = False
+
+    def label(self, key: str) -> str:
+        name = key.replace("_", "-") if self.dashed else key.upper() if self.upper else key
+        return self.template.format(name)
+
+
+def _environment_layer(environ: Mapping[str, str], here: Path) -> _Layer:
+    values: dict[str, Any] = {}
+    for name, value in environ.items():
+        if not name.startswith(ENVIRONMENT_PREFIX) or name in _NOT_SETTINGS:
+            continue
+        key = name.removeprefix(ENVIRONMENT_PREFIX).lower()
+        if key not in _READERS:
+            near = [ENVIRONMENT_PREFIX + known.upper() for known in KEYS]
+            raise ConfigError(f"the environment's {name} is no setting{_near(name, near)}")
+        if value:
+            values[key] = [part for part in value.split(":") if part] if key == "folder" else value
+    return _Layer(values, ENVIRONMENT_PREFIX + "{}", here, upper=True)
+
+
+def _toml_layer(given: str | None, environ: Mapping[str, str]) -> _Layer:
+    file = Path(os.path.abspath(os.path.expanduser(given))) if given else default_config_file(environ)
+    template = f"{file}: {{}}"
+    try:
+        with file.open("rb") as stream:
+            values = tomllib.load(stream)
+    except FileNotFoundError as error:
+        if given:
+            raise ConfigError(f"{file}: there is no such file") from error
+        return _Layer({}, template, file.parent)
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file}: can't be read: {error}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{file}: is not TOML: {error}") from error
+    for key in values:
+        if key not in _READERS:
+            raise ConfigError(f"{file}: {key} is no setting{_near(key, KEYS)}")
+    return _Layer(values, template, file.parent)
+
+
+def _xdg(environ: Mapping[str, str], variable: str, fallback: str) -> Path:
+    given = environ.get(variable, "")
+    return Path(given) if given.startswith("/") else Path(os.path.expanduser("~")) / fallback
+
+
+def _near(name: str, known: tuple[str, ...] | list[str]) -> str:
+    matches = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
+    return f"; did you mean {matches[0]}?" if matches else ""

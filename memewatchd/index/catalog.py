@@ -1,0 +1,227 @@
+"""What the index says of every file, in memory: path → row, digest → paths, inode → path.
+
+Filled from Milvus at the start and changed by the sync thread alone, after Milvus has taken the change;
+read by the searches' threads and the main thread. One lock; nothing is handed out that later changes.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Iterator
+
+    from memewatchd.meme import Digest, FileRow
+
+_Key = TypeVar("_Key")
+
+
+class Catalog:
+    """The rows of ``files``, and which digests have a vector in the active model's collection."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._by_path: dict[bytes, FileRow] = {}
+        self._by_folder: dict[bytes, set[bytes]] = {}
+        self._by_digest: dict[Digest, set[bytes]] = {}
+        self._by_content: dict[tuple[int, int, int], set[bytes]] = {}
+        self._tombstones: dict[Digest, FileRow] = {}
+        self._vectors: set[Digest] = set()
+        self._failed = 0
+        self._indexed = 0
+        self._away: tuple[bytes, ...] = ()
+
+    # ---- written by the sync thread
+
+    def clear(self) -> None:
+        """Forget all; the index is about to be read anew."""
+        with self._lock:
+            for table in (
+                self._by_path,
+                self._by_folder,
+                self._by_digest,
+                self._by_content,
+                self._tombstones,
+            ):
+                table.clear()
+            self._vectors = set()
+            self._failed = self._indexed = 0
+
+    def put(self, row: FileRow) -> None:
+        """Add a row, in the place of its path's earlier one. A row without a path is a tombstone."""
+        with self._lock:
+            if not row.path:
+                self._tombstones[row.digest] = row
+                return
+            self._drop(row.path)
+            self._by_path[row.path] = row
+            self._by_folder.setdefault(os.path.dirname(row.path), set()).add(row.path)
+            self._by_content.setdefault(row.stat.content_key, set()).add(row.path)
+            if row.digest:
+                self._by_digest.setdefault(row.digest, set()).add(row.path)
+            self._count(row, +1)
+
+    def remove(self, path: bytes) -> None:
+        """Forget a path; unknown ones are fine."""
+        with self._lock:
+            self._drop(path)
+
+    def remove_tombstone(self, digest: Digest) -> None:
+        """A file with this digest is back, or its vectors are gone for good."""
+        with self._lock:
+            self._tombstones.pop(digest, None)
+
+    def set_vectors(self, digests: Iterable[Digest]) -> None:
+        """The active collection was opened: these digests have vectors in it."""
+        with self._lock:
+            self._vectors = set(digests)
+            self._indexed = sum(not row.error and row.digest in self._vectors for row in self._by_path.values())
+
+    def add_vector(self, digest: Digest) -> None:
+        """A picture was stored."""
+        with self._lock:
+            if digest not in self._vectors:
+                self._vectors.add(digest)
+                self._indexed += len(self._good_paths(digest))
+
+    def remove_vectors(self, digests: Iterable[Digest]) -> None:
+        """Pictures were swept out."""
+        with self._lock:
+            for digest in digests:
+                if digest in self._vectors:
+                    self._vectors.remove(digest)
+                    self._indexed -= len(self._good_paths(digest))
+
+    def set_away(self, roots: Iterable[bytes]) -> None:
+        """Files of these roots are kept and not returned."""
+        self._away = tuple(root.rstrip(b"/") + b"/" for root in roots)
+
+    def _good_paths(self, digest: Digest) -> list[bytes]:
+        return [path for path in self._by_digest.get(digest, ()) if not self._by_path[path].error]
+
+    def _count(self, row: FileRow, step: int) -> None:
+        if row.error:
+            self._failed += step
+        elif row.digest in self._vectors:
+            self._indexed += step
+
+    def _drop(self, path: bytes) -> None:
+        row = self._by_path.pop(path, None)
+        if row is None:
+            return
+        self._count(row, -1)
+        _discard(self._by_folder, os.path.dirname(path), path)
+        _discard(self._by_content, row.stat.content_key, path)
+        if row.digest:
+            _discard(self._by_digest, row.digest, path)
+
+    # ---- read by anyone
+
+    @property
+    def indexed(self) -> int:
+        """Files that a search can return (copies count)."""
+        return self._indexed
+
+    @property
+    def failed(self) -> int:
+        """Files that could not be indexed."""
+        return self._failed
+
+    def get(self, path: bytes) -> FileRow | None:
+        """The row of one path."""
+        return self._by_path.get(path)
+
+    def rows(self) -> list[FileRow]:
+        """Every row, away ones too, in no order."""
+        with self._lock:
+            return list(self._by_path.values())
+
+    def listed(self) -> list[FileRow]:
+        """Rows of roots that are here, sorted by path."""
+        return sorted((row for row in self.rows() if not self.is_away(row.path)), key=lambda row: row.path)
+
+    def tombstones(self) -> list[FileRow]:
+        """Digests that no file has any more, whose vectors are still kept. ``first_seen`` says since when."""
+        with self._lock:
+            return list(self._tombstones.values())
+
+    def tombstone(self, digest: Digest) -> FileRow | None:
+        """The tombstone of one digest."""
+        return self._tombstones.get(digest)
+
+    def rows_where(self, covers: Callable[[bytes], bool]) -> Iterator[FileRow]:
+        """Rows whose path ``covers`` accepts."""
+        return (row for row in self.rows() if covers(row.path))
+
+    def rows_in(self, folder: bytes) -> list[FileRow]:
+        """Rows that lie directly in ``folder``."""
+        with self._lock:
+            return [self._by_path[path] for path in self._by_folder.get(folder, ())]
+
+    def folders(self) -> list[bytes]:
+        """Every folder that holds a row."""
+        with self._lock:
+            return list(self._by_folder)
+
+    def with_content(self, key: tuple[int, int, int]) -> list[FileRow]:
+        """Rows of this inode, size and mtime."""
+        with self._lock:
+            return [self._by_path[path] for path in self._by_content.get(key, ())]
+
+    def with_digest(self, digest: Digest) -> FileRow | None:
+        """Some row with this content, else its tombstone, else None."""
+        with self._lock:
+            for path in self._by_digest.get(digest, ()):
+                return self._by_path[path]
+            return self._tombstones.get(digest)
+
+    def paths_of(self, digest: Digest) -> list[bytes]:
+        """The searchable paths with this content, sorted, without those of roots that are away."""
+        with self._lock:
+            return sorted(path for path in self._good_paths(digest) if not self.is_away(path))
+
+    def is_used(self, digest: Digest) -> bool:
+        """Whether a file refers to this digest."""
+        return digest in self._by_digest
+
+    def has_vector(self, digest: Digest) -> bool:
+        """Whether the active model's collection holds this digest."""
+        return digest in self._vectors
+
+    def vectors(self) -> set[Digest]:
+        """A copy of the digests that have vectors."""
+        with self._lock:
+            return set(self._vectors)
+
+    def is_away(self, path: bytes) -> bool:
+        """Whether a path lies in a root that is away."""
+        return path.startswith(self._away) if self._away else False
+
+    def searchable(self) -> list[FileRow]:
+        """Rows that a search may return."""
+        return [
+            row for row in self.rows() if not row.error and row.digest in self._vectors and not self.is_away(row.path)
+        ]
+
+    def named(self, matches: Callable[[str], bool]) -> list[FileRow]:
+        """Good rows whose ``text`` ``matches`` accepts, vectors or not: names are known before any model is."""
+        return [
+            row
+            for row in self.rows()
+            if row.text and not row.error and matches(row.text) and not self.is_away(row.path)
+        ]
+
+    def under(self, roots: Collection[bytes]) -> list[FileRow]:
+        """Rows that lie in one of these roots."""
+        prefixes = tuple(root.rstrip(b"/") + b"/" for root in roots)
+        return [row for row in self.rows() if row.path.startswith(prefixes)]
+
+
+def _discard(table: dict[_Key, set[bytes]], key: _Key, path: bytes) -> None:
+    paths = table.get(key)
+    if paths is not None:
+        paths.discard(path)
+        if not paths:
+            del table[key]
