@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from memewatchd.config import Settings, load
 from memewatchd.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @pytest.fixture
@@ -86,7 +89,7 @@ def test_a_wrong_setting_names_itself_and_the_remedy(home: Path, text: str, name
 
 
 def test_an_unknown_variable_answers_with_the_nearest(home: Path) -> None:
-    with pytest.raises(ConfigError, match="MEMEWATCHD_FOLDERS.*did you mean MEMEWATCHD_FOLDER"):
+    with pytest.raises(ConfigError, match=r"MEMEWATCHD_FOLDERS.*did you mean MEMEWATCHD_FOLDER"):
         load({}, {"MEMEWATCHD_FOLDERS": "x"})
 
 
