@@ -1,20 +1,61 @@
-# `make help` says what is there. Nothing here calls sudo.
+# `make help` says what is there. Nothing here calls sudo, and nothing is written outside the clone but pip's cache.
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
-VENV := .venv
-BIN := $(VENV)/bin
 
-.PHONY: help test lint check
+# Settings, on the command line or in the environment.
+# PYTHON: a Python 3.11 to 3.14 for a new .venv (else the first that is found).
+# TORCH_INDEX: where torch comes from; with a GPU, for example https://download.pytorch.org/whl/cu130.
+PYTHON ?=
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+TEST_JOBS ?= 2
+# $(value): a folder's name may hold dollar signs, so make must not look into it.
+export MEMES := $(value FOLDER)
+export TORCH_INDEX PYTHON
+
+BIN := .venv/bin
+WITH_PYTHON = python=$$(sh packaging/python.sh) && exec "$$python"
+SET_UP = $(WITH_PYTHON) packaging/bootstrap.py
+
+.PHONY: help run test lint check bench setup install-service uninstall-service train-bundled eval-bundled soak-systemd
 
 help:
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 20
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 28
 
-test: ## run every test
-	@$(BIN)/pytest -n 2 --dist loadgroup
+run: ## watch FOLDER (without it: samples/) and answer searches; sets up what is missing
+	@$(WITH_PYTHON) packaging/start.py
+
+test: ## run every test; sets up what is missing
+	@($(SET_UP) test)
+	@exec env -u DISPLAY -u WAYLAND_DISPLAY $(BIN)/python -m pytest -n $(TEST_JOBS) --dist loadgroup
 
 lint: ## ruff and mypy
-	@$(BIN)/ruff check
-	@$(BIN)/ruff format --check
-	@$(BIN)/mypy
+	@($(SET_UP) test)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
 
 check: lint test ## lint, then test
+
+bench: ## measure: everything in benchmarks/
+	@($(SET_UP) test)
+	@set -e; for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python "$$file"; done
+
+setup: ## set everything up again, whatever an earlier set-up said
+	@($(SET_UP) run)
+	@($(SET_UP) test)
+setup: export SETUP := again
+
+install-service: ## have systemd start memewatchd on FOLDER for you, now and at every login
+	@($(SET_UP) run)
+	@exec $(BIN)/python packaging/systemd/service.py install
+
+uninstall-service: ## take that back (settings and index stay)
+	@exec $(BIN)/python packaging/systemd/service.py uninstall
+
+train-bundled: ## make the bundled model again, from scratch
+	@($(SET_UP) test)
+	@exec $(BIN)/python -m training
+
+eval-bundled: ## measure the bundled model
+	@($(SET_UP) test)
+	@exec $(BIN)/python -m training.evaluate
