@@ -1,0 +1,1 @@
+"""Frames and words → vectors. The only room that knows torch, transformers and the model hub."""

@@ -1,0 +1,294 @@
+"""Runs one model in two threads of its own, so that a query never waits behind pictures.
+
+The *text* thread loads the model and then encodes queries. The *image* thread, niced, encodes
+pictures in small batches. Callers get futures; nobody who imports this module imports torch.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import queue
+import threading
+import time
+from collections import OrderedDict
+from concurrent.futures import Future, InvalidStateError
+from typing import TYPE_CHECKING, Any, Protocol
+
+from memewatchd.errors import EncoderError, MemewatchError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from memewatchd.meme import FrameSpec
+
+log = logging.getLogger(__name__)
+
+IMAGE_NICENESS = 10
+BATCH = 4
+"""Frames in one call of the picture tower: on a CPU bigger batches hardly help, and hold a core longer."""
+CACHED_TEXTS = 1024
+STUCK_AFTER_S = 120.0
+"""A thread that hasn't come back from one call for so long is stuck. The slowest machine needs seconds."""
+LOAD_STUCK_AFTER_S = 900.0
+"""Loading may read gigabytes from a slow disk."""
+
+
+class Encoder(Protocol):
+    """What the host needs of a model; :class:`memewatchd.encoders.clip.ClipEncoder` is one."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def fingerprint(self) -> str: ...
+    @property
+    def dim(self) -> int: ...
+    @property
+    def spec(self) -> FrameSpec: ...
+    def encode_images(self, frames: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]: ...
+    def encode_text(self, text: str) -> NDArray[np.float32]: ...
+
+
+class EncoderHost:
+    """One model, loaded in the background.
+
+    ``load`` is called once, in the text thread; what it raises is kept and told to everyone who
+    asks. ``on_change`` is called from that thread when loading has ended, either way.
+    """
+
+    def __init__(
+        self,
+        load: Callable[[], Encoder],
+        *,
+        on_change: Callable[[], None] = lambda: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._load = load
+        self._on_change = on_change
+        self._clock = clock
+        self._encoder: Encoder | None = None
+        self._failed = ""
+        self._settled = threading.Event()
+        self._closing = threading.Event()
+        self._lock = threading.Lock()
+        self._cache: OrderedDict[str, NDArray[np.float32]] = OrderedDict()
+        self._text = _Worker("memewatchd-text", self._run_text, clock)
+        self._image = _Worker("memewatchd-image", self._run_images, clock)
+
+    # ---- state -------------------------------------------------------------------------------
+
+    @property
+    def ready(self) -> bool:
+        """Whether the model is loaded."""
+        return self._encoder is not None
+
+    @property
+    def failed(self) -> str:
+        """Why the model could not be loaded; "" while it may still be, and once it is."""
+        return self._failed
+
+    def wait(self, timeout: float | None = None) -> Encoder:
+        """The model, once it is loaded.
+
+        Raises EncoderError: it can't be, the host closes, or ``timeout`` seconds passed.
+        """
+        if not self._settled.wait(timeout):
+            raise EncoderError(f"the model is still loading after {timeout:g} s")
+        if self._encoder is None:
+            raise EncoderError(self._failed or "memewatchd is stopping")
+        return self._encoder
+
+    def beat(self, now: float) -> bool:
+        """Whether both threads live and neither is stuck in one call. ``now``: of the given clock."""
+        if self._failed or self._closing.is_set():
+            return True
+        loading = not self._settled.is_set()
+        return self._text.beats(now, LOAD_STUCK_AFTER_S if loading else STUCK_AFTER_S) and self._image.beats(
+            now, STUCK_AFTER_S
+        )
+
+    # ---- life --------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Begin to load, in the background."""
+        self._text.start()
+        self._image.start()
+
+    def close(self, timeout: float = 1.0) -> None:
+        """Stop: what waits fails; a call that runs gets ``timeout`` seconds. May be called twice."""
+        self._closing.set()
+        self._settled.set()
+        deadline = time.monotonic() + timeout
+        for worker in (self._text, self._image):
+            worker.stop()
+        for worker in (self._text, self._image):
+            worker.join(max(0.0, deadline - time.monotonic()))
+
+    # ---- work --------------------------------------------------------------------------------
+
+    def encode_images(self, frames: Sequence[NDArray[np.uint8]]) -> Future[NDArray[np.float32]]:
+        """Frames (crop, crop, 3) → a future of unit-length float32 (n, dim), in order of submission.
+
+        It fails with EncoderError where the model can't be loaded or run.
+        """
+        return self._image.submit(list(frames))
+
+    def encode_text(self, text: str) -> Future[NDArray[np.float32]]:
+        """A text → a future of unit-length float32 (dim,); done at once for one that was asked lately."""
+        with self._lock:
+            cached = self._cache.get(text)
+            if cached is not None:
+                self._cache.move_to_end(text)
+        if cached is not None:
+            future: Future[NDArray[np.float32]] = Future()
+            future.set_result(cached)
+            return future
+        return self._text.submit(text)
+
+    # ---- the two threads ---------------------------------------------------------------------
+
+    def _run_text(self, worker: _Worker) -> None:
+        self._load_model()
+        worker.serve(self._encode_text)
+
+    def _run_images(self, worker: _Worker) -> None:
+        # Before torch makes this thread's helpers, which inherit it.
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), IMAGE_NICENESS)
+        self._settled.wait()
+        worker.serve(self._encode_images)
+
+    def _load_model(self) -> None:
+        try:
+            encoder = self._load()
+        except MemewatchError as error:
+            self._failed = str(error)
+        except Exception as error:
+            log.exception("the model can't be loaded")
+            self._failed = f"the model can't be loaded: {str(error) or type(error).__name__}"
+        else:
+            if not self._closing.is_set():
+                self._encoder = encoder
+        if self._failed:
+            log.error("%s", self._failed)
+        self._settled.set()
+        if not self._closing.is_set():
+            self._on_change()
+
+    def _encode_text(self, text: str) -> NDArray[np.float32]:
+        with self._lock:
+            vector = self._cache.get(text)
+        if vector is None:
+            vector = self.wait(0).encode_text(text)
+            vector.flags.writeable = False
+        with self._lock:
+            self._cache[text] = vector
+            self._cache.move_to_end(text)
+            while len(self._cache) > CACHED_TEXTS:
+                self._cache.popitem(last=False)
+        return vector
+
+    def _encode_images(self, frames: list[NDArray[np.uint8]]) -> NDArray[np.float32]:
+        import numpy as np  # late: the main thread needn't wait for it
+
+        encoder = self.wait(0)
+        if not frames:
+            return np.empty((0, encoder.dim), dtype=np.float32)
+        batches = []
+        for start in range(0, len(frames), BATCH):
+            if self._closing.is_set():
+                raise EncoderError("memewatchd is stopping")
+            self._image.touch()
+            batches.append(encoder.encode_images(frames[start : start + BATCH]))
+        return np.concatenate(batches)
+
+
+class _Worker:
+    """A daemon thread that serves a queue of futures, and knows since when it is busy with one."""
+
+    def __init__(self, name: str, run: Callable[[_Worker], None], clock: Callable[[], float]) -> None:
+        self._run = run
+        self._clock = clock
+        self._queue: queue.SimpleQueue[tuple[Any, Future[Any]] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._main, name=name, daemon=True)
+        self._busy_since: float | None = None
+        self._stopped = False
+        self._lock = threading.Lock()
+
+    def start(self) -> None:
+        self.touch()
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Take nothing more, cancel what waits, and end after the call that runs."""
+        with self._lock:
+            self._stopped = True
+        self._drain()
+        self._queue.put(None)
+
+    def join(self, timeout: float) -> None:
+        if self._thread.is_alive():
+            self._thread.join(timeout)
+
+    def submit(self, item: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        with self._lock:
+            if self._stopped:
+                future.set_exception(EncoderError("memewatchd is stopping"))
+            else:
+                self._queue.put((item, future))
+        return future
+
+    def touch(self) -> None:
+        """Note that this thread is alive and has work."""
+        self._busy_since = self._clock()
+
+    def beats(self, now: float, limit: float) -> bool:
+        since = self._busy_since
+        return self._thread.is_alive() and (since is None or now - since < limit)
+
+    def serve(self, work: Callable[[Any], Any]) -> None:
+        """Do ``work`` on each item, until stopped."""
+        while True:
+            self._busy_since = None
+            job = self._queue.get()
+            if job is None:
+                return
+            item, future = job
+            if not future.set_running_or_notify_cancel():
+                continue
+            self.touch()
+            try:
+                result = work(item)
+            except MemewatchError as error:
+                _fail(future, error)
+            except Exception as error:
+                log.exception("the model failed")
+                failure = EncoderError(f"the model failed: {str(error) or type(error).__name__}")
+                failure.__cause__ = error
+                _fail(future, failure)
+            else:
+                with contextlib.suppress(InvalidStateError):
+                    future.set_result(result)
+
+    def _main(self) -> None:
+        self._run(self)
+        self._busy_since = None
+
+    def _drain(self) -> None:
+        while True:
+            try:
+                job = self._queue.get_nowait()
+            except queue.Empty:
+                return
+            if job is not None:
+                _fail(job[1], EncoderError("memewatchd is stopping"))
+
+
+def _fail(future: Future[Any], error: Exception) -> None:
+    with contextlib.suppress(InvalidStateError):
+        future.set_exception(error)
