@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import pathspec
 
 from memewatchd.errors import ConfigError
+from memewatchd.protocol import default_state_dir
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -182,11 +183,6 @@ def default_config_file(environ: Mapping[str, str]) -> Path:
     return _xdg(environ, "XDG_CONFIG_HOME", ".config") / "memewatchd" / "config.toml"
 
 
-def default_state_dir(environ: Mapping[str, str]) -> Path:
-    """``$XDG_STATE_HOME/memewatchd``."""
-    return _xdg(environ, "XDG_STATE_HOME", ".local/state") / "memewatchd"
-
-
 def load(flags: Mapping[str, Any], environ: Mapping[str, str], config: str | None = None) -> Settings:
     """Read every source and answer with frozen settings.
 
@@ -212,7 +208,7 @@ def load(flags: Mapping[str, Any], environ: Mapping[str, str], config: str | Non
         except ValueError as error:
             raise ConfigError(f"{where}: {error}") from error
         sources[key] = where
-    state_dir = values.get("state_dir", default_state_dir(environ))
+    state_dir = values.get("state_dir", Path(default_state_dir(environ)))
     settings = Settings(
         folders=values.get("folder") or _folders("~/Memes", here),
         socket=values.get("socket"),

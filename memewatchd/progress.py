@@ -13,10 +13,10 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from memewatchd.errors import Paused
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+
+    from memewatchd.errors import MemewatchError
 
 # The rate is that of the last seconds, so that an ETA follows a change of pace.
 RATE_WINDOW_S = 20.0
@@ -144,12 +144,12 @@ class Progress:
             for walk in self._walks:
                 walk.remaining = None
 
-    def refuse_walks(self) -> None:
-        """Indexing was paused: nobody's wait would end."""
+    def fail_walks(self, error: MemewatchError) -> None:
+        """Nobody's wait would end; this is why."""
         with self._lock:
             for walk in self._walks:
                 if not walk.done.done():
-                    walk.done.set_exception(Paused("indexing was paused while waiting; run memewatch resume"))
+                    walk.done.set_exception(error)
             self._walks.clear()
 
     def drop_walk(self, walk: Walk) -> None:

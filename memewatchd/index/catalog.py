@@ -11,7 +11,7 @@ import threading
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from memewatchd.meme import Digest, FileRow
 
@@ -138,10 +138,6 @@ class Catalog:
         with self._lock:
             return list(self._by_path.values())
 
-    def listed(self) -> list[FileRow]:
-        """Rows of roots that are here, sorted by path."""
-        return sorted((row for row in self.rows() if not self.is_away(row.path)), key=lambda row: row.path)
-
     def tombstones(self) -> list[FileRow]:
         """Digests that no file has any more, whose vectors are still kept. ``first_seen`` says since when."""
         with self._lock:
@@ -152,18 +148,11 @@ class Catalog:
         return self._tombstones.get(digest)
 
     def rows_where(self, covers: Callable[[bytes], bool]) -> Iterator[FileRow]:
-        """Rows whose path ``covers`` accepts."""
-        return (row for row in self.rows() if covers(row.path))
-
-    def rows_in(self, folder: bytes) -> list[FileRow]:
-        """Rows that lie directly in ``folder``."""
+        """Rows whose path ``covers`` accepts, which it does for all files of a folder or (but for a few) for none."""
         with self._lock:
-            return [self._by_path[path] for path in self._by_folder.get(folder, ())]
-
-    def folders(self) -> list[bytes]:
-        """Every folder that holds a row."""
-        with self._lock:
-            return list(self._by_folder)
+            paths = [path for folder, paths in self._by_folder.items() if covers(folder + b"/.") for path in paths]
+            rows = [self._by_path[path] for path in paths]
+        return (row for row in rows if covers(row.path))
 
     def with_content(self, key: tuple[int, int, int]) -> list[FileRow]:
         """Rows of this inode, size and mtime."""
@@ -181,6 +170,11 @@ class Catalog:
         """The searchable paths with this content, sorted, without those of roots that are away."""
         with self._lock:
             return sorted(path for path in self._good_paths(digest) if not self.is_away(path))
+
+    def all_paths_of(self, digest: Digest) -> list[bytes]:
+        """Every path with this content, failed and away ones too."""
+        with self._lock:
+            return list(self._by_digest.get(digest, ()))
 
     def is_used(self, digest: Digest) -> bool:
         """Whether a file refers to this digest."""
@@ -205,6 +199,15 @@ class Catalog:
             row for row in self.rows() if not row.error and row.digest in self._vectors and not self.is_away(row.path)
         ]
 
+    def searchable_sorted(self) -> list[FileRow]:
+        """The same, by path."""
+        return sorted(self.searchable(), key=lambda row: row.path)
+
+    def failed_sorted(self) -> list[FileRow]:
+        """Rows that could not be indexed, by path, but for roots that are away."""
+        rows = (row for row in self.rows() if row.error and not self.is_away(row.path))
+        return sorted(rows, key=lambda row: row.path)
+
     def named(self, matches: Callable[[str], bool]) -> list[FileRow]:
         """Good rows whose ``text`` ``matches`` accepts, vectors or not: names are known before any model is."""
         return [
@@ -213,10 +216,16 @@ class Catalog:
             if row.text and not row.error and matches(row.text) and not self.is_away(row.path)
         ]
 
-    def under(self, roots: Collection[bytes]) -> list[FileRow]:
-        """Rows that lie in one of these roots."""
-        prefixes = tuple(root.rstrip(b"/") + b"/" for root in roots)
-        return [row for row in self.rows() if row.path.startswith(prefixes)]
+    def under(self, root: bytes) -> list[FileRow]:
+        """Rows that lie in this root."""
+        prefix = root.rstrip(b"/") + b"/"
+        return [row for row in self.rows() if row.path.startswith(prefix)]
+
+    def holds(self, root: bytes) -> bool:
+        """Whether any row lies in this root."""
+        prefix = root.rstrip(b"/") + b"/"
+        with self._lock:
+            return any(folder == root or folder.startswith(prefix) for folder in self._by_folder)
 
 
 def _discard(table: dict[_Key, set[bytes]], key: _Key, path: bytes) -> None:

@@ -1,0 +1,259 @@
+"""A picture's way from path to vectors: read → decode → encode, several at once, in bounded numbers.
+
+Owned by the sync thread, which feeds it and collects; decode children and the image thread do the work and wake
+the sync thread when they are done.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from memewatchd.errors import PictureError
+from memewatchd.meme import Decoded, Digest, FileRow, FileStat, FrameSpec
+from memewatchd.reader import Broken, NoMeme, Outcome, Picture, Reader, Unstable
+from memewatchd.words import name_words
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from concurrent.futures import Future
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from memewatchd.index.catalog import Catalog
+
+BATCH = 4
+"""Pictures a call of the picture tower: small, so that a query never waits long for the CPU."""
+BATCHES_UNDER_WAY = 2
+"""One that is encoded and one that waits, so that the tower never does."""
+
+
+class Decoder(Protocol):
+    """What the intake needs of the decode children."""
+
+    def submit(self, fd: int, spec: FrameSpec, max_frames: int = 1) -> Future[Decoded]: ...
+
+
+class ImageEncoder(Protocol):
+    """What the intake needs of the encoders."""
+
+    def encode_images(self, frames: list[NDArray[np.uint8]]) -> Future[NDArray[np.float32]]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """What has become of one path. ``row`` is None where it is no meme (any more).
+
+    ``picture``: a digest and its vectors, float32 (frames, dim); given once, with the first of its paths. Where
+    every path vanished meanwhile, ``path`` is empty: the vectors are kept all the same, for it may come back.
+    """
+
+    path: bytes
+    row: FileRow | None
+    picture: tuple[Digest, NDArray[np.float32]] | None = None
+    no_meme: FileStat | None = None
+
+
+@dataclass(slots=True)
+class _Job:
+    """One digest on its way, for one path or for several copies."""
+
+    digest: Digest
+    paths: dict[bytes, FileStat]
+    decoding: Future[Decoded]
+    decoded: Decoded | None = None
+
+
+@dataclass(slots=True)
+class _Batch:
+    jobs: list[_Job]
+    encoding: Future[NDArray[np.float32]]
+
+
+@dataclass(slots=True)
+class _Under:
+    """All that is under way."""
+
+    jobs: dict[Digest, _Job] = field(default_factory=dict)
+    paths: dict[bytes, Digest] = field(default_factory=dict)
+    dropped: set[bytes] = field(default_factory=set)
+    decoded: deque[_Job] = field(default_factory=deque)
+    batches: deque[_Batch] = field(default_factory=deque)
+
+
+class Intake:
+    """See the module. ``wake`` is called from other threads when something can be collected."""
+
+    def __init__(
+        self,
+        reader: Reader,
+        decoder: Decoder,
+        encoder: ImageEncoder,
+        catalog: Catalog,
+        *,
+        window: int,
+        wake: Callable[[], None],
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        self._reader = reader
+        self._decoder = decoder
+        self._encoder = encoder
+        self._catalog = catalog
+        self._window = window
+        self._wake = wake
+        self._wall = wall
+        self._spec: FrameSpec | None = None
+        self._under = _Under()
+        self._finished: list[Finished] = []
+        self._unstored: dict[Digest, Decoded] = {}
+
+    def __len__(self) -> int:
+        """Paths under way."""
+        return len(self._under.paths) - len(self._under.dropped)
+
+    @property
+    def paths(self) -> list[bytes]:
+        """Paths under way that are still wanted."""
+        return [path for path in self._under.paths if path not in self._under.dropped]
+
+    @property
+    def has_room(self) -> bool:
+        """Whether another path may be taken; it may not before :meth:`use`."""
+        return self._spec is not None and len(self._under.jobs) < self._window
+
+    def use(self, spec: FrameSpec) -> None:
+        """Frames are wanted like this from now on."""
+        self._spec = spec
+
+    def reset(self) -> None:
+        """Forget all that is under way."""
+        for job in self._under.jobs.values():
+            job.decoding.cancel()
+        self._under = _Under()
+        self._finished = []
+        self._unstored = {}
+
+    def stored(self) -> None:
+        """All that was collected is in the catalog now."""
+        self._unstored.clear()
+
+    def taking(self, path: bytes) -> FileStat | None:
+        """How the file stood that is under way for this path, wanted or not: it can't be taken a second time now."""
+        digest = self._under.paths.get(path)
+        return None if digest is None else self._under.jobs[digest].paths[path]
+
+    def drop(self, path: bytes) -> None:
+        """The path has vanished: what is under way for it says nothing any more."""
+        if path in self._under.paths:
+            self._under.dropped.add(path)
+
+    def take(self, path: bytes, seen: FileStat, since: float) -> Unstable | None:
+        """Read the file and send it on its way; Unstable where it must be tried again later."""
+        outcome: Outcome = self._reader.read(path, seen, since)
+        match outcome:
+            case Unstable():
+                return outcome
+            case Broken(stat, digest, reason):
+                self._finish(path, self._row(path, stat, digest, error=reason))
+            case NoMeme(stat):
+                self._finished.append(Finished(path, None, no_meme=stat))
+            case Picture(stat, digest, fd):
+                try:
+                    self._take_picture(path, stat, digest, fd)
+                finally:
+                    os.close(fd)
+            case _:
+                self._finished.append(Finished(path, None))
+        return None
+
+    def _take_picture(self, path: bytes, stat: FileStat, digest: Digest, fd: int) -> None:
+        known = self._catalog.with_digest(digest)
+        if known is not None and (known.error or (known.frames and self._catalog.has_vector(digest))):
+            self._finish(path, self._row(path, stat, digest, known))
+        elif (decoded := self._unstored.get(digest)) is not None:
+            self._finish(path, self._row(path, stat, digest, decoded))
+        elif (job := self._under.jobs.get(digest)) is not None:
+            job.paths[path] = stat
+            self._under.paths[path] = digest
+        else:
+            assert self._spec is not None
+            decoding = self._decoder.submit(fd, self._spec)
+            self._under.jobs[digest] = _Job(digest, {path: stat}, decoding)
+            self._under.paths[path] = digest
+            decoding.add_done_callback(lambda _: self._wake())
+
+    def collect(self) -> list[Finished]:
+        """All that has been finished since the last call. Raises EncoderError where the model failed."""
+        self._collect_decoded()
+        self._collect_encoded()
+        self._send_batches()
+        finished, self._finished = self._finished, []
+        return finished
+
+    def _collect_decoded(self) -> None:
+        for job in [job for job in self._under.jobs.values() if job.decoded is None and job.decoding.done()]:
+            try:
+                job.decoded = job.decoding.result()
+            except PictureError as error:
+                self._close(job, error=str(error))
+                continue
+            if self._catalog.has_vector(job.digest):
+                self._close(job)  # only its size had been forgotten
+            else:
+                self._under.decoded.append(job)
+
+    def _send_batches(self) -> None:
+        under = self._under
+        while under.decoded and len(under.batches) < BATCHES_UNDER_WAY:
+            # A batch that isn't full goes only when nothing is coming to fill it, or the tower would idle.
+            if len(under.decoded) < BATCH and under.batches:
+                return
+            jobs = [under.decoded.popleft() for _ in range(min(BATCH, len(under.decoded)))]
+            frames = [frame for job in jobs if job.decoded for frame in job.decoded.frames]
+            encoding = self._encoder.encode_images(frames)
+            under.batches.append(_Batch(jobs, encoding))
+            encoding.add_done_callback(lambda _: self._wake())
+
+    def _collect_encoded(self) -> None:
+        while self._under.batches and self._under.batches[0].encoding.done():
+            batch = self._under.batches.popleft()
+            vectors = batch.encoding.result()
+            at = 0
+            for job in batch.jobs:
+                count = len(job.decoded.frames) if job.decoded else 0
+                self._close(job, vectors=vectors[at : at + count])
+                at += count
+
+    def _close(self, job: _Job, *, vectors: NDArray[np.float32] | None = None, error: str = "") -> None:
+        del self._under.jobs[job.digest]
+        picture = None if vectors is None else (job.digest, vectors)
+        if picture is not None and job.decoded is not None:
+            self._unstored[job.digest] = job.decoded
+        for path, stat in job.paths.items():
+            del self._under.paths[path]
+            if path in self._under.dropped:
+                self._under.dropped.discard(path)
+                continue
+            row = self._row(path, stat, job.digest, job.decoded, error=error)
+            self._finished.append(Finished(path, row, picture))
+            picture = None
+        if picture is not None:
+            self._finished.append(Finished(b"", None, picture))
+
+    def _finish(self, path: bytes, row: FileRow) -> None:
+        self._finished.append(Finished(path, row))
+
+    def _row(
+        self, path: bytes, stat: FileStat, digest: Digest, size: FileRow | Decoded | None = None, *, error: str = ""
+    ) -> FileRow:
+        before = self._catalog.get(path)
+        first_seen = before.first_seen if before is not None else int(self._wall())
+        error = error or getattr(size, "error", "")
+        if error or size is None:
+            return FileRow(path, stat, digest, first_seen, error=error, text=name_words(path))
+        frames = size.n_frames if isinstance(size, Decoded) else size.frames
+        return FileRow(path, stat, digest, first_seen, size.width, size.height, frames, text=name_words(path))

@@ -1,0 +1,511 @@
+"""The mirror: makes Milvus say exactly what the disk says. The only writer of the index; one thread, ``sync``.
+
+Watch first, then scan, then follow. Events say where to look; a look compares disk and index; a plan says what has
+moved, what to forget and what to read; what is read goes through the intake and comes back as rows; the ledger
+writes. When in doubt: look again, compare, repair.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Protocol
+
+from memewatchd.errors import Degraded, EncoderError, Paused, StoreError
+from memewatchd.folder.dirty import Dirty
+from memewatchd.folder.plan import Plan, make_plan
+from memewatchd.progress import Event
+from memewatchd.words import name_words
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from memewatchd.folder.dirty import DirtySet
+    from memewatchd.folder.roots import RootState
+    from memewatchd.folder.scan import Disk, Look
+    from memewatchd.index.catalog import Catalog
+    from memewatchd.index.ledger import Ledger
+    from memewatchd.intake import Finished, Intake
+    from memewatchd.meme import FileRow, FileStat, FrameSpec
+    from memewatchd.progress import Progress
+
+log = logging.getLogger(__name__)
+
+# A burst is looked at when it has been quiet for a moment, and at the latest after a while.
+QUIET_S = 0.05
+BURST_S = 0.5
+CHECK_S = 10.0
+SWEEP_S = 3600.0
+# Rows are written when so many are finished or the oldest has waited so long, and at once when nothing else is to do.
+FLUSH_ROWS = 64
+FLUSH_S = 0.5
+RETRY_MAX_S = 2.0
+FEED_S = 0.2
+RECONNECT_S = (0.5, 30.0)
+# A plan of more than this many files is a backlog: what changes meanwhile is read before it.
+BACKLOG_FILES = 64
+
+
+class Watches(Protocol):
+    """What the mirror needs of the watcher."""
+
+    def start(self) -> None: ...
+    def stop(self) -> None: ...
+    def check(self) -> None: ...
+
+
+class Index(Protocol):
+    """How the mirror opens Milvus, and opens it again after it failed."""
+
+    def open(self) -> None: ...
+    def revive(self) -> None: ...
+
+
+class Model(Protocol):
+    """What the mirror needs of the encoders."""
+
+    @property
+    def ready(self) -> bool: ...
+    @property
+    def failed(self) -> str: ...
+
+
+@dataclass(slots=True)
+class _Todo:
+    """A file to be read; ``stat`` is how it stood at ``since``; tried again at ``due`` while somebody writes."""
+
+    stat: FileStat
+    since: float
+    due: float = 0.0
+    tries: int = 0
+
+
+class Mirror:
+    """See the module. Everything is owned by the sync thread but :meth:`ask`, :meth:`pause`, :meth:`stop`."""
+
+    def __init__(
+        self,
+        *,
+        roots: Sequence[RootState],
+        disk: Disk,
+        dirty: DirtySet,
+        watcher: Watches,
+        index: Index,
+        ledger: Ledger,
+        catalog: Catalog,
+        intake: Intake,
+        model: Model,
+        activate: Callable[[], FrameSpec],
+        remember_roots: Callable[[], None],
+        progress: Progress,
+        settle_s: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._roots = list(roots)
+        self._disk = disk
+        self._dirty = dirty
+        self._watcher = watcher
+        self._index = index
+        self._ledger = ledger
+        self._catalog = catalog
+        self._intake = intake
+        self._model = model
+        self._activate = activate
+        self._remember_roots = remember_roots
+        self._progress = progress
+        self._settle_s = settle_s
+        self._clock = clock
+
+        self._stop = threading.Event()
+        self._forget_missing = threading.Event()
+        self._todo: dict[bytes, _Todo] = {}
+        self._fresh: deque[bytes] = deque()
+        self._backlog: deque[bytes] = deque()
+        self._waiting: dict[bytes, _Todo] = {}
+        self._no_memes: dict[bytes, FileStat] = {}
+        self._finished: list[Finished] = []
+        self._flush_at = 0.0
+        self._encoded: set[str] = set()
+        self._active = False
+        self._check_at = 0.0
+        self._sweep_at = 0.0
+        self.is_open = False
+        """Whether the index has been read: from then on names are known."""
+        self.beaten_at = clock()
+        """When the thread last came round; the watchdog looks at it."""
+
+    # ---- asked for by other threads
+
+    def wake(self) -> None:
+        """There is something to do."""
+        self._dirty.wake()
+
+    def stop(self) -> None:
+        """End soon; what is half done is not written."""
+        self._stop.set()
+        self.wake()
+
+    def rescan(self, forget_missing: bool = False) -> None:
+        """Look at everything; with ``forget_missing`` also forget the files of roots that are away."""
+        if forget_missing:
+            self._forget_missing.set()
+        self._dirty.mark_all()
+
+    def set_paused(self, paused: bool) -> None:
+        """Pause or resume; while paused nothing is looked at and nothing read."""
+        self._progress.paused = paused
+        if paused:
+            self._progress.fail_walks(Paused("indexing was paused meanwhile; run memewatch resume"))
+        self.wake()
+
+    # ---- the thread
+
+    def run(self) -> None:
+        """Mirror until stopped. A failing index is opened again, with growing patience."""
+        patience = RECONNECT_S[0]
+        first = True
+        try:
+            while not self._stop.is_set():
+                try:
+                    self._open(first)
+                    first = False
+                    patience = RECONNECT_S[0]
+                    self._follow()
+                except Exception as error:  # noqa: BLE001 - whatever it was: drop all, look again, repair
+                    self._lose(error)
+                    self._nap(patience)
+                    patience = min(patience * 2, RECONNECT_S[1])
+        finally:
+            self._watcher.stop()
+
+    def _open(self, first: bool) -> None:
+        if first:
+            self._index.open()
+        else:
+            self._index.revive()
+        self._ledger.load()
+        self._active = False
+        self.is_open = True
+        self._progress.problems.pop("index", None)
+        log.info("the index holds %d files", len(self._catalog.rows()))
+        if first:
+            self._watcher.start()
+        self._dirty.mark_all()
+
+    def _lose(self, error: Exception) -> None:
+        """Something failed in mid-work: forget what was under way, and say so. The disk is still the truth."""
+        if isinstance(error, StoreError):
+            log.error("the index failed: %s", error)
+            self._progress.problems["index"] = str(error)
+        elif isinstance(error, EncoderError):
+            log.error("the model failed: %s", error)
+            self._progress.problems["index"] = f"the model failed: {error}"
+        else:
+            log.error("the mirror failed; it starts anew")
+            self._progress.problems["index"] = f"the mirror failed and starts anew: {error!r} (a bug; the log has more)"
+        self._intake.reset()
+        self._finished.clear()
+        for queue in (self._todo, self._fresh, self._backlog, self._waiting):
+            queue.clear()
+        self._progress.restart_walks()
+
+    def _nap(self, seconds: float) -> None:
+        until = self._clock() + seconds
+        while not self._stop.is_set() and (left := until - self._clock()) > 0:
+            self.beaten_at = self._clock()
+            self._stop.wait(min(left, 1.0))
+
+    def _follow(self) -> None:
+        while not self._stop.is_set():
+            self.beaten_at = self._clock()
+            if self._progress.paused:
+                self._collect()
+                self._flush()
+                self._count_pending()
+                self._dirty.wait_woken(CHECK_S)
+                continue
+            self._check_if_due()
+            self._activate_if_ready()
+            self._look_if_due()
+            self._feed()
+            self._collect()
+            self._flush_if_due()
+            self._count_pending()
+            self._sweep_if_settled()
+            self._dirty.wait_woken(self._until_due())
+
+    def _until_due(self) -> float:
+        """Seconds until there is something to do, unless someone wakes us."""
+        now = self._clock()
+        due = [self._check_at]
+        if self._progress.waiting_walks():
+            return 0.0
+        if (last := self._dirty.last_mark) is not None and (first := self._dirty.first_mark) is not None:
+            due.append(min(last + QUIET_S, first + BURST_S))
+        if self._intake.has_room and self._todo:
+            return 0.0
+        if self._intake.has_room and self._waiting:
+            due.append(min(todo.due for todo in self._waiting.values()))
+        if self._finished:
+            due.append(self._flush_at)
+        return max(0.0, min(due) - now)
+
+    # ---- looking
+
+    def _check_if_due(self) -> None:
+        """The ten-second look: do the watches live, are the roots the same?"""
+        if self._clock() < self._check_at:
+            return
+        self._check_at = self._clock() + CHECK_S
+        self._watcher.check()
+        if self._look_at_roots():
+            self._dirty.mark_all()
+
+    def _look_at_roots(self) -> bool:
+        """See which roots are away; says whether that, or which folder a root is, has changed."""
+        changed = False
+        forget = self._forget_missing.is_set()
+        for root in self._roots:
+            before = (root.away, root.identity)
+            root.look(self._catalog.holds(root.path))
+            if root.away and forget:
+                gone = self._catalog.under(root.path)
+                log.info("%s is away; %d files of it are forgotten, as asked", os.fsdecode(root.path), len(gone))
+                self._ledger.commit(forget=gone)
+                self._progress.tell(Event("removed", row.path) for row in gone)
+                root.accept()
+            if (root.away, root.identity) != before:
+                changed = True
+                log.log(logging.WARNING if root.away else logging.INFO, "%s", root.away or "the root is here")
+        self._forget_missing.clear()
+        away = {root.path: root.away for root in self._roots if root.away}
+        self._catalog.set_away(away)
+        self._progress.away = away
+        if changed:
+            self._remember_roots()
+        return changed
+
+    def _look_if_due(self) -> None:
+        walks = self._progress.waiting_walks()
+        now = self._clock()
+        last, first = self._dirty.last_mark, self._dirty.first_mark
+        is_due = last is not None and first is not None and (now >= last + QUIET_S or now >= first + BURST_S)
+        if not walks and not is_due:
+            return
+        self._flush()
+        if walks or not self._progress.scanned:
+            self._dirty.mark_all()
+        dirty = self._dirty.take()
+        self._look_at_roots()
+        here = {root.path: root.identity for root in self._roots if not root.away}
+        look = self._disk.look(_within(dirty, here, [root.path for root in self._roots]))
+        if any(here.get(root) != identity for root, identity in look.identities.items()):
+            log.info("a folder was mounted or unmounted while it was looked at; looking again")
+            self._dirty.mark(dirty)
+            self._progress.restart_walks()
+            return
+        for path, reason in look.unreadable.items():
+            log.warning("%s: %s; what the index holds of it is kept", os.fsdecode(path), reason)
+        plan = self._plan(look)
+        self._apply(plan)
+        self._drop_vanished(look)
+        self._enqueue(plan, now)
+        if not self._progress.scanned:
+            self._progress.scanned = True
+        self._count_pending()
+        self._progress.walk_ended(walks, self._unsettled())
+
+    def _plan(self, look: Look) -> Plan:
+        disk = look.files
+        for path in [path for path in self._no_memes if look.scope.covers(path)]:
+            if disk.get(path) == self._no_memes[path]:
+                del disk[path]
+            else:
+                del self._no_memes[path]
+        plan = make_plan(disk, self._catalog.rows_where(look.scope.covers), self._moved_from)
+        for row in plan.keep:
+            if self._active and not row.error and not self._catalog.has_vector(row.digest):
+                plan.read[row.path] = row.stat
+        return plan
+
+    def _moved_from(self, stat: FileStat) -> FileRow | None:
+        """A row outside the scope whose path no longer holds its file: its folder's events are still to come."""
+        for row in self._catalog.with_content(stat.content_key):
+            try:
+                there = os.stat(row.path)
+            except OSError:
+                if not self._catalog.is_away(row.path):
+                    return row
+                continue
+            if (there.st_ino, there.st_size, there.st_mtime_ns) != stat.content_key:
+                return row
+        return None
+
+    def _apply(self, plan: Plan) -> None:
+        """Moves and deletions: no picture is read for them."""
+        moved = [replace(move.row, path=move.path, stat=move.stat, text=name_words(move.path)) for move in plan.moves]
+        replaced = plan.read.keys() | {row.path for row in moved}
+        # What a read will replace goes when its successor is there.
+        forget = [row for row in plan.forget if row.path not in plan.read]
+        if moved or forget:
+            self._ledger.commit(rows=moved, forget=[*forget, *(move.row for move in plan.moves)])
+        for path in replaced:
+            self._no_memes.pop(path, None)
+        self._progress.tell(Event("moved", move.path, move.row.path) for move in plan.moves)
+        self._progress.tell(Event("removed", row.path) for row in forget if row.path not in replaced)
+        if moved or forget:
+            log.info("%d moved, %d forgotten", len(moved), len(forget))
+
+    def _drop_vanished(self, look: Look) -> None:
+        """What is on its way and no longer on the disk must not be written."""
+        gone = [path for path in self._unsettled() if path not in look.files and look.scope.covers(path)]
+        for path in gone:
+            self._intake.drop(path)
+            self._todo.pop(path, None)
+            self._waiting.pop(path, None)
+        self._progress.path_settled(gone)
+
+    def _enqueue(self, plan: Plan, now: float) -> None:
+        queue = self._backlog if len(plan.read) > BACKLOG_FILES else self._fresh
+        for path, stat in plan.read.items():
+            if self._intake.taking(path) == stat:
+                continue
+            known = self._todo.get(path) or self._waiting.pop(path, None)
+            if path not in self._todo:
+                queue.append(path)
+            unchanged = known is not None and known.stat == stat
+            self._todo[path] = _Todo(stat, known.since if known and unchanged else now)
+
+    # ---- reading
+
+    def _activate_if_ready(self) -> None:
+        """The model has been loaded (or has failed): open its pictures, and read what it lacks."""
+        if self._model.failed:
+            self._progress.problems["model"] = self._model.failed
+            if self._unsettled():
+                self._progress.fail_walks(Degraded(self._model.failed))
+            return
+        if self._active or not self._model.ready:
+            return
+        self._intake.use(self._activate())
+        self._active = True
+        lacking = [row for row in self._catalog.rows() if not row.error and not self._catalog.has_vector(row.digest)]
+        if lacking and self._progress.scanned:
+            log.info("%d files are still to be encoded with this model", len(lacking))
+            self._enqueue(Plan(read={row.path: row.stat for row in lacking}), self._clock())
+
+    def _feed(self) -> None:
+        now = self._clock()
+        for path in [path for path, todo in self._waiting.items() if todo.due <= now]:
+            self._todo[path] = self._waiting.pop(path)
+            self._fresh.append(path)
+        # Copies of known pictures take no room: the clock bounds them, so that news are looked at in between.
+        while self._intake.has_room and self._clock() < now + FEED_S and not self._stop.is_set():
+            head = self._next()
+            if head is None:
+                return
+            todo = self._todo.pop(head)
+            if self._intake.taking(head) is not None:
+                self._wait_for(head, todo, todo.stat, now)
+            elif (unstable := self._intake.take(head, todo.stat, todo.since)) is not None:
+                self._wait_for(head, todo, unstable.stat, now)
+
+    def _next(self) -> bytes | None:
+        for queue in (self._fresh, self._backlog):
+            while queue:
+                path = queue.popleft()
+                if path in self._todo:
+                    return path
+        return None
+
+    def _wait_for(self, path: bytes, todo: _Todo, stat: FileStat, now: float) -> None:
+        tries = todo.tries + 1
+        pause = (
+            min(max(self._settle_s, 0.02) * (1 + tries // 8), RETRY_MAX_S) if tries > 1 else min(self._settle_s, 0.05)
+        )
+        changed = (stat.size, stat.mtime_ns) != (todo.stat.size, todo.stat.mtime_ns)
+        self._waiting[path] = _Todo(stat, now if changed else todo.since, now + max(pause, QUIET_S), tries)
+
+    def _collect(self) -> None:
+        try:
+            finished = self._intake.collect()
+        except EncoderError:
+            if not self._stop.is_set():
+                raise
+            return
+        if finished and not self._finished:
+            self._flush_at = self._clock() + FLUSH_S
+        self._finished += finished
+
+    def _flush_if_due(self) -> None:
+        idle = not self._todo and not len(self._intake)
+        if self._finished and (idle or len(self._finished) >= FLUSH_ROWS or self._clock() >= self._flush_at):
+            self._flush()
+
+    def _flush(self) -> None:
+        """Write all that is finished."""
+        finished, self._finished = self._finished, []
+        if not finished:
+            return
+        known = {item.path: self._catalog.get(item.path) for item in finished}
+        rows = [item.row for item in finished if item.row is not None]
+        pictures = [item.picture for item in finished if item.picture is not None]
+        forget = [row for item in finished if item.row is None and (row := known[item.path]) is not None]
+        self._ledger.commit(pictures=pictures, rows=rows, forget=forget)
+        self._intake.stored()
+        self._encoded.update(digest for digest, _ in pictures)
+        self._progress.encoded = len(self._encoded)
+        for item in finished:
+            if item.no_meme is not None:
+                self._no_memes[item.path] = item.no_meme
+        for row in rows:
+            if row.error and known[row.path] != row:
+                log.info("%s: %s", os.fsdecode(row.path), row.error)
+        # A row that only notes another ctime, or a new model's vector, is no news.
+        news = [
+            row
+            for row in rows
+            if (old := known[row.path]) is None or (old.digest, old.error) != (row.digest, row.error)
+        ]
+        self._progress.tell(Event("failed" if row.error else "added", row.path) for row in news)
+        self._progress.tell(Event("removed", row.path) for row in forget)
+        self._progress.count_settled(len(finished))
+        self._settle(item.path for item in finished)
+
+    # ---- telling
+
+    def _settle(self, paths: Iterable[bytes]) -> None:
+        self._progress.path_settled([path for path in paths if path not in self._todo and path not in self._waiting])
+
+    def _unsettled(self) -> list[bytes]:
+        return [*self._todo, *self._waiting, *self._intake.paths, *(item.path for item in self._finished)]
+
+    def _count_pending(self) -> None:
+        self._progress.pending = len(self._todo) + len(self._waiting) + len(self._intake) + len(self._finished)
+
+    def _sweep_if_settled(self) -> None:
+        if self._active and not self._progress.pending and self._progress.scanned and self._clock() >= self._sweep_at:
+            self._sweep_at = self._clock() + SWEEP_S
+            swept = self._ledger.sweep()
+            if swept:
+                log.info("%d pictures that no file has had for a month are dropped", swept)
+
+
+def _says_the_same(row: FileRow, before: FileRow | None) -> bool:
+    return before is not None and (before.digest, before.error) == (row.digest, row.error)
+
+
+def _within(dirty: Dirty, here: Iterable[bytes], roots: Sequence[bytes]) -> Dirty:
+    """What is marked, without what lies in roots that are away."""
+    away = [root for root in roots if root not in set(here)]
+    if not away:
+        return dirty
+
+    def is_here(path: bytes) -> bool:
+        return not any(path == root or path.startswith(root.rstrip(b"/") + b"/") for root in away)
+
+    return Dirty.of(filter(is_here, dirty.folders), filter(is_here, dirty.trees))
