@@ -1,0 +1,1 @@
+"""What the disk says: which files there are (``scan``), where to look (``watcher``), what to do (``plan``)."""
