@@ -148,9 +148,9 @@ def _load_model(checkpoint: Checkpoint) -> Any:
         if "auto_map" in checkpoint.config:
             raise EncoderError(
                 f"the model in {folder} needs Python code of its own, and memewatchd never runs code that "
-                f"comes with a model. Use {FAMILIES}."
+                f"comes with a model. memewatchd uses {FAMILIES}."
             )
-        raise EncoderError(f"{folder}/config.json: unknown model_type {model_type!r}. Use {FAMILIES}.")
+        raise EncoderError(f"{folder}/config.json: unknown model_type {model_type!r}. memewatchd uses {FAMILIES}.")
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:
@@ -159,7 +159,7 @@ def _load_model(checkpoint: Checkpoint) -> Any:
     if not (hasattr(kind, "get_image_features") and hasattr(kind, "get_text_features")):
         raise EncoderError(
             f"the model in {folder} is of type {model_type!r}, which doesn't put pictures and words into one "
-            f"space. Use {FAMILIES}."
+            f"space. memewatchd uses {FAMILIES}."
         )
     names = ", ".join(path.name for path in checkpoint.weights)
     try:
@@ -172,6 +172,8 @@ def _load_model(checkpoint: Checkpoint) -> Any:
             use_safetensors=checkpoint.safetensors,
             weights_only=True,
             output_loading_info=True,
+            # Told below, in one line; by default it is logged as a table of every tensor.
+            ignore_mismatched_sizes=True,
         )
     except pickle.UnpicklingError as error:
         raise EncoderError(
@@ -182,6 +184,11 @@ def _load_model(checkpoint: Checkpoint) -> Any:
         raise EncoderError(
             f"the weights in {folder} ({names}) can't be read: {_brief(error)}. Fetch them again."
         ) from error
+    if mismatched := sorted(info["mismatched_keys"]):
+        raise EncoderError(
+            f"the weights in {folder} ({names}) belong to another config.json: {mismatched[0][0]} has the shape "
+            f"{tuple(mismatched[0][1])}, not {tuple(mismatched[0][2])}. Fetch the folder again."
+        )
     if missing := sorted(info["missing_keys"]):
         raise EncoderError(
             f"the weights in {folder} ({names}) are incomplete: {len(missing)} tensors are missing, "
@@ -229,6 +236,6 @@ def _unit(features: Any) -> NDArray[np.float32]:
 
 
 def _brief(error: Exception) -> str:
-    """The first line of what a library said."""
+    """The first sentence of what a library said."""
     lines = str(error).strip().splitlines()
-    return lines[0][:300].rstrip(".") if lines else type(error).__name__
+    return lines[0].split(". ")[0][:300].rstrip(".!") if lines else type(error).__name__
