@@ -38,7 +38,7 @@ CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 TOOLS = ("pip>=24.1", "setuptools>=77,<81")
 EXTRAS = {"run": ("ocr", "web", "heif"), "test": ("test",)}
 # Download sizes in MB for Linux on x86-64, measured; other machines differ a little.
-SIZES = {"torch": 190, "base": 110, "ocr": 90, "web": 1, "heif": 6, "test": 100, "systemd": 1}
+SIZES = {"torch": 200, "base": 130, "ocr": 120, "web": 1, "heif": 6, "test": 90}
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -62,8 +62,9 @@ def set_up(goal: str) -> None:
         if held == wanted and VENV_PYTHON.exists() and os.environ.get("SETUP") != "again":
             return
         announce(goal)
-        missing = missing_for_systemd()
-        stages = Stages(total=3 if missing else 4)
+        have_systemd = installed("systemd_python")
+        missing = [] if have_systemd else missing_for_systemd()
+        stages = Stages(total=3 if missing or have_systemd else 4)
         make_venv(stages)
         install_torch(stages)
         install_package(stages, goal)
@@ -72,7 +73,7 @@ def set_up(goal: str) -> None:
                 "      without systemd-python (logs with levels in the journal, the systemd socket). "
                 f"To have it: {apt_line(missing)}"
             )
-        else:
+        elif not have_systemd:
             stages.begin("systemd-python, which builds from source")
             # By its own requirement, not as `.[systemd]`: it needs the build tools that it names.
             if not pip("systemd", systemd_requirement()):
@@ -122,7 +123,8 @@ def stamp_text(goal: str) -> str:
 def announce(goal: str) -> None:
     """Say what will be fetched, how big it is, and where it goes."""
     lines = [] if torch_installed() else [("torch (CPU build)" if wants_cpu() else "torch", SIZES["torch"])]
-    lines.append(("memewatchd's libraries", SIZES["base"]))
+    if not installed("memewatchd"):
+        lines.append(("memewatchd's libraries", SIZES["base"]))
     names = {"ocr": "reading the words in pictures", "web": "the web page", "heif": "HEIC pictures", "test": "tests"}
     lines += [(names[extra], SIZES[extra]) for extra in EXTRAS[goal]]
     print(f"Setting up in {VENV} (pip's cache aside, nothing is written elsewhere). To fetch, unless it is there:")
@@ -200,7 +202,11 @@ def wants_cpu() -> bool:
 
 
 def torch_installed() -> bool:
-    return any(site_packages().glob(f"torch-{TORCH}*.dist-info"))
+    return installed("torch", TORCH)
+
+
+def installed(name: str, version: str = "") -> bool:
+    return any(site_packages().glob(f"{name}-{version}*.dist-info"))
 
 
 def install_package(stages: Stages, goal: str) -> None:
