@@ -7,6 +7,7 @@ rescale and normalise (``image_transforms.py``: ``get_resize_output_image_size``
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 from PIL import Image, ImageOps
@@ -18,8 +19,9 @@ if TYPE_CHECKING:
     from memewatchd.meme import FrameSpec
 
 # Above this many pixels a scaled picture is not made in full, only the part that the crop keeps: a
-# strip of 1 x 10,000 pixels would become one of 224 x 2,240,000. Pillow takes that part's corners as
-# 32-bit floats, so a few pixels may then differ by one level.
+# strip of 1 x 10,000 pixels would become one of 224 x 2,240,000. Where such a strip is scaled down
+# (it is then wider than the crop and 600 times longer), Pillow may take its two passes in the other
+# order, and some pixels differ by a level or two.
 _MAX_SCALED_PIXELS = 32_000_000
 
 # Bands of this many rows keep the memory for laying a large picture on white to one copy.
@@ -65,9 +67,7 @@ def fit(im: Image.Image, spec: FrameSpec, size: tuple[int, int] | None = None) -
     if width * height <= _MAX_SCALED_PIXELS:
         part = _resize(im, (width, height), spec).crop((left, top, right, bottom))
     else:
-        kx, ky = im.width / width, im.height / height
-        box = (left * kx, top * ky, min(right * kx, im.width), min(bottom * ky, im.height))
-        part = im.resize((right - left, bottom - top), Image.Resampling(spec.resample), box=box)
+        part = _resize_part(im, (width, height), (left, top, right, bottom), spec)
     if part.size == (crop, crop):
         return part
     out = Image.new("RGB", (crop, crop))
@@ -110,6 +110,28 @@ def upright(im: Image.Image) -> tuple[Image.Image, bool]:
 
 def _resize(im: Image.Image, size: tuple[int, int], spec: FrameSpec) -> Image.Image:
     return im.resize(size, Image.Resampling(spec.resample))
+
+
+def _resize_part(
+    im: Image.Image, size: tuple[int, int], part: tuple[int, int, int, int], spec: FrameSpec
+) -> Image.Image:
+    """What ``resize(size).crop(part)`` gives, from only those pixels of ``im`` that it depends on."""
+    (x0, x1, left, right), (y0, y1, top, bottom) = (
+        _source(im.size[axis], size[axis], part[axis], part[axis + 2]) for axis in (0, 1)
+    )
+    target = (part[2] - part[0], part[3] - part[1])
+    box = (left, top, right, bottom)
+    return im.crop((x0, y0, x1, y1)).resize(target, Image.Resampling(spec.resample), box=box)
+
+
+def _source(length: int, scaled: int, start: int, stop: int) -> tuple[int, int, float, float]:
+    """On one side: the pixels that scaled pixels ``start`` to ``stop`` come from with all that their filter
+    reaches (Lanczos: 3 pixels of the coarser scale), and where in there they begin and end."""
+    factor = length / scaled
+    reach = math.ceil(3 * max(factor, 1)) + 1
+    low = max(0, math.floor(start * factor) - reach)
+    high = min(length, math.ceil(stop * factor) + reach)
+    return low, high, start * factor - low, min(stop * factor - low, high - low)
 
 
 def _centre(length: int, crop: int) -> tuple[int, int, int]:
