@@ -104,17 +104,10 @@ class DirtySet:
                 self._changed.notify_all()
 
     def wake(self) -> None:
-        """Ends the current or the next :meth:`wait` without marking anything."""
+        """Ends the current or the next :meth:`wait_woken` without marking anything."""
         with self._changed:
             self._woken = True
             self._changed.notify_all()
-
-    def wait(self, timeout: float | None = None) -> bool:
-        """Waits for a mark, :meth:`wake` or ``timeout`` seconds; says whether anything is marked."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._folders or self._trees or self._woken, timeout)
-            self._woken = False
-            return bool(self._folders or self._trees)
 
     def wait_woken(self, timeout: float | None = None) -> None:
         """Waits for the *first* mark since the last :meth:`take`, :meth:`wake` or ``timeout`` seconds.

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from memewatchd.folder.dirty import DirtySet
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from contextlib import AbstractContextManager
 
 NOBODY = 65534
@@ -84,3 +86,60 @@ def in_namespace() -> Callable[..., str]:
         return done.stdout
 
     return run
+
+
+class Marks(DirtySet):
+    """A DirtySet that also keeps every mark, and can wait until one has come."""
+
+    def __init__(self, roots: Sequence[bytes]) -> None:
+        super().__init__(roots)
+        self.folders: set[bytes] = set()
+        self.trees: set[bytes] = set()
+
+    def _mark(self, folders: Iterable[bytes], trees: Iterable[bytes]) -> None:
+        with self._changed:
+            self.folders |= set(folders)
+            self.trees |= set(trees)
+        super()._mark(self.folders, self.trees)
+
+    def until(self, met: Callable[[], bool]) -> None:
+        """Waits until ``met``; a mark must be what makes it true."""
+        with self._changed:
+            assert self._changed.wait_for(met, timeout=30), (self.folders, self.trees)
+
+    def forget(self) -> None:
+        with self._changed:
+            self.folders, self.trees = set(), set()
+            self.take()
+
+
+class Bell:
+    """A folder to ring in: the kernel tells in order, so once the bell is heard all that came before was."""
+
+    def __init__(self, root: bytes) -> None:
+        self.folder = os.path.join(root, b"bell")
+        os.mkdir(self.folder)
+        self._rings = 0
+
+    def ring(self) -> None:
+        self._rings += 1
+        os.mkdir(os.path.join(self.folder, b"%d" % self._rings))
+
+    def heard(self, marks: Marks) -> tuple[set[bytes], set[bytes]]:
+        """The folders and the trees marked since the last time."""
+        self.ring()
+        ring = os.path.join(self.folder, b"%d" % self._rings)
+        marks.until(lambda: ring in marks.trees)
+        heard = marks.folders - {self.folder}, {tree for tree in marks.trees if not tree.startswith(self.folder)}
+        marks.forget()
+        return heard
+
+
+@pytest.fixture
+def bell(root: bytes) -> Bell:
+    return Bell(root)
+
+
+@pytest.fixture
+def new_marks() -> Callable[[list[bytes]], Marks]:
+    return Marks

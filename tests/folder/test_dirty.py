@@ -43,13 +43,25 @@ def test_it_knows_when_a_burst_began_and_when_it_last_grew() -> None:
     assert marks.last_mark is None
 
 
-def test_waiting_ends_with_a_mark_or_a_wake() -> None:
+def test_waiting_ends_with_a_wake_or_a_mark() -> None:
     marks = DirtySet([b"/m"])
-    assert not marks.wait(0)
-    marks.wake()
-    assert not marks.wait(60)
-    threading.Timer(0.05, marks.mark_all).start()
-    assert marks.wait(60)
+    for wake in (marks.wake, marks.mark_all):
+        waiting = threading.Thread(target=marks.wait_woken)
+        waiting.start()
+        wake()
+        waiting.join(60)
+        assert not waiting.is_alive()
+
+
+def test_the_marks_that_follow_the_first_wake_nobody() -> None:
+    marks = DirtySet([b"/m"])
+    marks.mark_folder(b"/m/a")
+    marks.wait_woken(60)
+    marks.mark_folder(b"/m/b")
+    assert not marks._woken
+    marks.take()
+    marks.mark_folder(b"/m/c")
+    assert marks._woken
 
 
 def test_the_folders_above_a_path() -> None:
