@@ -222,8 +222,9 @@ class _Connection:
         watched = request.op not in protocol.CHANGING_OPS
         if watched:
             self._hangups.watch(self._socket, asyncio.current_task())
-        replies = self._handler(request)
+        replies: AsyncIterator[dict[str, Any]] | None = None
         try:
+            replies = self._handler(request)
             await self._reply(request, replies)
         finally:
             if watched:

@@ -1,0 +1,236 @@
+"""What `memewatch` takes on its command line, and how that is read.
+
+Not argparse: it is slow to import, refuses `memewatch search cat -dog`, and reads `-nap` as `-n ap`.
+The rules: ``-n N``, ``-0`` and ``--…`` may stand anywhere; an unknown ``--option`` is refused; any
+other ``-word`` after the first word, and all that follows ``--``, is a word.
+"""
+
+from __future__ import annotations
+
+from memewatchd.protocol import LIMIT_MAX, TIMEOUT_MAX_S
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+FORMATS = ("text", "json", "print0", "tsv")
+LATER_FORMATS = ("rofi", "wofi")
+LATER_OPTIONS = ("--like", "--words")
+
+# command → options, whether it takes words, its line in the usage, what it does
+COMMANDS: dict[str, tuple[tuple[str, ...], bool, str, str]] = {
+    "search": (
+        ("-n", "--format", "--json", "-0", "--min-score", "--like"),
+        True,
+        "search [-n N] [--format F] [--min-score X] [WORDS…]",
+        "best memes first; without words the newest",
+    ),
+    "list": (("--format", "--json", "-0"), False, "list [--format F]", "every indexed file"),
+    "status": (("--json",), False, "status [--json]", "what the daemon is doing, and with which model"),
+    "wait": (
+        ("--timeout", "--words"),
+        False,
+        "wait [--timeout S]",
+        "returns once all that is in the folders now can be found",
+    ),
+    "failed": (("--json", "-0"), False, "failed [--json]", "each file that could not be indexed, and why"),
+    "events": (("--json",), False, "events [--json]", "a line for each change as it becomes searchable"),
+    "rescan": (
+        ("--forget-missing",),
+        False,
+        "rescan [--forget-missing]",
+        "look at every file again; --forget-missing: give up on folders that are away",
+    ),
+    "pause": ((), False, "pause", "stop indexing (searching goes on)"),
+    "resume": ((), False, "resume", "go on indexing"),
+}
+
+LATER_COMMANDS = (
+    "pick",
+    "copy",
+    "add",
+    "tag",
+    "duplicates",
+    "used",
+    "forget-usage",
+    "reindex",
+)
+
+OPTION_HELP = {
+    "-n": "-n N               how many at most, 1 to 1000 (20)",
+    "--format": "--format F         text (a path a line), json (a hit a line), print0, tsv",
+    "--json": "--json             as JSON",
+    "-0": "-0                 paths that end in a NUL instead of a newline, for xargs -0",
+    "--min-score": "--min-score X      leave out what scores less",
+    "--timeout": "--timeout S        give up after S seconds, with exit code 1",
+    "--forget-missing": "--forget-missing   forget the files of folders that are away",
+}
+
+GLOBAL_HELP = """\
+  --socket PATH      where the daemon listens (or MEMEWATCHD_SOCKET)
+  --version          the version
+  --help             this"""
+
+EXIT_HELP = """\
+exit codes: 0 done or something found, 1 nothing found or not settled in time,
+2 the request is wrong or was refused, 3 no daemon answers"""
+
+
+_FLAGS = ("-0", "--json", "--forget-missing", "--words", "--help", "--version")
+_VALUES = ("-n", "--format", "--min-score", "--timeout", "--like", "--socket")
+_ANYWHERE = ("--help", "--version", "--socket")
+
+
+class UsageError(Exception):
+    """The command line is wrong; the message says how."""
+
+
+class Arguments:
+    """A command line, read. What was not given is None or False."""
+
+    def __init__(self) -> None:
+        self.command = ""
+        self.words: list[str] = []
+        self.socket: str | None = None
+        self.help = False
+        self.version = False
+        self.format = "text"
+        self.limit: int | None = None
+        self.min_score: float | None = None
+        self.timeout: float | None = None
+        self.forget_missing = False
+
+
+def parse(argv: Sequence[str]) -> Arguments:
+    """Reads what follows the program's name. Raises :class:`UsageError`."""
+    arguments = Arguments()
+    given: list[tuple[str, str]] = []
+    items = iter(argv)
+    for item in items:
+        if item == "--":
+            for word in items:
+                _take_word(arguments, word)
+        elif item.startswith("--") or item in ("-n", "-0"):
+            given.append(_take_option(item, items))
+        elif item == "-h" and not arguments.words:
+            given.append(("--help", ""))
+        elif item.startswith("-") and item != "-" and not arguments.words:
+            raise UsageError(
+                f"there is no option {_shown(item)}; a word that begins with - goes after another word, or after --"
+            )
+        else:
+            _take_word(arguments, item)
+    for name, value in given:
+        _set(arguments, name, value)
+    if not arguments.command and not arguments.help and not arguments.version:
+        raise UsageError("which command?")
+    return arguments
+
+
+def _take_word(arguments: Arguments, word: str) -> None:
+    if arguments.command:
+        if not COMMANDS[arguments.command][1]:
+            raise UsageError(f"{arguments.command} takes no words, and got {_shown(word)}")
+        arguments.words.append(word)
+    elif word in LATER_COMMANDS:
+        raise UsageError(f"{word} is not there yet")
+    elif word in COMMANDS:
+        arguments.command = word
+    else:
+        raise UsageError(f"there is no command {_shown(word)}{_nearest(word, COMMANDS)}")
+
+
+def _take_option(item: str, items: Iterator[str]) -> tuple[str, str]:
+    name, equals, value = item.partition("=")
+    if name in _FLAGS:
+        if equals:
+            raise UsageError(f"{name} takes no value")
+    elif name not in _VALUES:
+        raise UsageError(f"there is no option {_shown(name)}{_nearest(name, _FLAGS + _VALUES)}")
+    elif not equals:
+        try:
+            value = next(items)
+        except StopIteration:
+            raise UsageError(f"{name} needs a value") from None
+    return name, value
+
+
+def _set(arguments: Arguments, name: str, value: str) -> None:
+    command = arguments.command
+    if command and name not in _ANYWHERE and name not in COMMANDS[command][0]:
+        raise UsageError(f"{command} has no option {name}")
+    if name in LATER_OPTIONS:
+        raise UsageError(f"{name} is not there yet")
+    if name == "--help":
+        arguments.help = True
+    elif name == "--version":
+        arguments.version = True
+    elif name == "--forget-missing":
+        arguments.forget_missing = True
+    elif name == "--json":
+        arguments.format = "json"
+    elif name == "-0":
+        arguments.format = "print0"
+    elif name == "--format":
+        arguments.format = _format(value)
+    elif name == "--socket":
+        if not value:
+            raise UsageError("--socket needs a path")
+        arguments.socket = value
+    elif name == "-n":
+        arguments.limit = _limit(value)
+    elif name == "--min-score":
+        arguments.min_score = _number(name, value)
+    else:
+        arguments.timeout = _number(name, value)
+        if not 0 <= arguments.timeout <= TIMEOUT_MAX_S:
+            raise UsageError(f"--timeout must be 0 to {TIMEOUT_MAX_S} s, not {_shown(value)}")
+
+
+def _format(value: str) -> str:
+    if value in LATER_FORMATS:
+        raise UsageError(f"the format {value} is not there yet")
+    if value not in FORMATS:
+        raise UsageError(f"--format must be one of {', '.join(FORMATS)}, not {_shown(value)}")
+    return value
+
+
+def _limit(value: str) -> int:
+    if not (value.isascii() and value.isdigit() and len(value) < 10 and 1 <= int(value) <= LIMIT_MAX):
+        raise UsageError(f"-n must be a whole number from 1 to {LIMIT_MAX}, not {_shown(value)}")
+    return int(value)
+
+
+def _number(name: str, value: str) -> float:
+    try:
+        number = float(value)
+    except ValueError:
+        number = float("nan")
+    if not -1e300 < number < 1e300:  # what JSON can't carry
+        raise UsageError(f"{name} must be a number, not {_shown(value)}")
+    return number
+
+
+def _shown(text: str) -> str:
+    return repr(text if len(text) <= 60 else text[:57] + "...")
+
+
+def _nearest(word: str, known: Iterable[str]) -> str:
+    import difflib  # slow, and only needed to say no
+
+    near = difflib.get_close_matches(word, list(known), 1)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def help_text(command: str) -> str:
+    """What ``--help`` prints: for one command, or "" for all of them."""
+    if command:
+        options, _, usage, what = COMMANDS[command]
+        lines = [f"  {OPTION_HELP[name]}" for name in options if name in OPTION_HELP]
+        return "\n".join([f"usage: memewatch {usage}", "", what, "", *lines, GLOBAL_HELP, "", EXIT_HELP, ""])
+    width = 26
+    lines = []
+    for _, _, usage, what in COMMANDS.values():
+        gap = "\n" + " " * (width + 4) if len(usage) > width else " " * (width + 2 - len(usage))
+        lines.append(f"  {usage}{gap}{what}")
+    return "\n".join(["usage: memewatch [--socket PATH] COMMAND", "", *lines, "", GLOBAL_HELP, "", EXIT_HELP, ""])

@@ -1,0 +1,178 @@
+"""What `memewatch` writes: raw paths, a line each, and the status in words."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+
+from memewatchd.protocol import path_bytes
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+
+class ClosedOutput(Exception):
+    """Whoever read our output has gone (``memewatch list | head``): nothing to complain about."""
+
+
+class Output:
+    """Standard output, as bytes. Raises :class:`ClosedOutput` when nobody reads it any more."""
+
+    def __init__(self) -> None:
+        # None where we were started with it closed; then file descriptor 1 may be anything.
+        self._stream = None if sys.stdout is None else sys.stdout.buffer
+
+    def write(self, data: bytes) -> None:
+        if self._stream is None:
+            raise ClosedOutput
+        try:
+            self._stream.write(data)
+        except BrokenPipeError:
+            raise ClosedOutput from None
+
+    def flush(self) -> None:
+        if self._stream is None:
+            return
+        try:
+            self._stream.flush()
+        except BrokenPipeError:
+            raise ClosedOutput from None
+
+    def abandon(self) -> None:
+        """What is still buffered goes nowhere, so that Python doesn't try it again at exit."""
+        if self._stream is not None:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self._stream.fileno())
+            os.close(nowhere)
+
+
+def as_json(value: object) -> bytes:
+    """One line of JSON, as the daemon gave it."""
+    try:
+        return json.dumps(value, ensure_ascii=False).encode() + b"\n"
+    except UnicodeEncodeError:
+        return json.dumps(value).encode() + b"\n"
+
+
+def escaped(field: bytes) -> bytes:
+    """A field of a line of fields: backslash, tab and newline as ``\\\\``, ``\\t``, ``\\n``."""
+    return field.replace(b"\\", b"\\\\").replace(b"\t", b"\\t").replace(b"\n", b"\\n")
+
+
+def hit_line(hit: Mapping[str, Any], how: str) -> bytes:
+    """One hit of a search; ``how`` is a format's name."""
+    if how == "json":
+        return as_json(hit)
+    path = path_bytes(hit)
+    if how == "tsv":
+        score = hit.get("score")
+        return b"%s\t%s\n" % (b"" if score is None else json.dumps(score).encode(), escaped(path))
+    return path + (b"\0" if how == "print0" else b"\n")
+
+
+def file_line(file: Mapping[str, Any], how: str) -> bytes:
+    """One file of ``list``. As tsv: size, width, height, frames, digest, path."""
+    if how == "tsv":
+        keys = ("size", "width", "height", "frames", "digest")
+        fields = [str(file.get(key, "")).encode() for key in keys]
+        return b"\t".join([*fields, escaped(path_bytes(file))]) + b"\n"
+    return hit_line(file, how)
+
+
+def failed_line(file: Mapping[str, Any], how: str) -> bytes:
+    """One file of ``failed``, with the reason unless only paths are asked for."""
+    if how == "text":
+        return path_bytes(file) + b": " + _line(str(file.get("reason", ""))).encode(errors="replace") + b"\n"
+    return hit_line(file, how)
+
+
+def event_line(event: Mapping[str, Any], how: str) -> bytes:
+    """One event: what happened, the path, and for a move where it was, with tabs between."""
+    if how == "json":
+        return as_json(event)
+    fields = [str(event.get("event", "")).encode(errors="replace")]
+    fields += [escaped(path_bytes(event, key)) for key in ("path", "from") if key in event]
+    return b"\t".join(fields) + b"\n"
+
+
+def status_text(status: Mapping[str, Any]) -> str:
+    """The status for people. Leaves out what the daemon doesn't say."""
+    lines = [_headline(status)]
+    failed = status.get("failed")
+    if failed:
+        lines.append(_row("failed", f"{failed:,} ({_files(failed)} that could not be read: memewatch failed says why)"))
+    if status.get("words_pending"):
+        lines.append(_row("words", f"{status['words_pending']:,} pictures still to be read"))
+    lines += [_row("problem", _line(str(problem))) for problem in status.get("problems") or ()]
+    model = status.get("model")
+    if isinstance(model, dict):
+        lines += _model_rows(model)
+    elif model:
+        lines.append(_row("model", str(model)))
+    if status.get("engine"):
+        lines.append(_row("index", _line(str(status["engine"]))))
+    watching = status.get("watching")
+    if isinstance(watching, dict):
+        lines.append(_row("watching", _with_reason(watching.get("mode", ""), watching.get("why"))))
+    elif watching:
+        lines.append(_row("watching", str(watching)))
+    for root in status.get("roots") or ():
+        away = root.get("away")
+        lines.append(_row("folder", _line(str(root.get("path", ""))) + (f"  AWAY: {_line(str(away))}" if away else "")))
+    if status.get("uptime_s") is not None:
+        lines.append(_row("up", duration(status["uptime_s"])))
+    return "\n".join(lines) + "\n"
+
+
+def _headline(status: Mapping[str, Any]) -> str:
+    indexed = status.get("indexed", 0)
+    line = f"{status.get('state', 'unknown')}: {indexed:,} {'meme' if indexed == 1 else 'memes'} can be found"
+    pending = status.get("pending")
+    if pending:
+        line += f", {pending:,} to go"
+        details = []
+        if status.get("rate"):
+            details.append(f"{status['rate']:.3g}/s")
+        if status.get("eta_s") is not None:
+            details.append(f"about {duration(status['eta_s'])}")
+        if details:
+            line += f" ({', '.join(details)})"
+    return line
+
+
+def _model_rows(model: Mapping[str, Any]) -> list[str]:
+    state = model.get("state")
+    rows = [_row("model", _with_reason(model.get("name", "none"), "" if state == "ready" else state))]
+    rows += [_row("", _line(str(model[key]))) for key in ("note", "limits", "better") if model.get(key)]
+    return rows
+
+
+def _with_reason(what: object, why: object) -> str:
+    return f"{what} ({_line(str(why))})" if why else str(what)
+
+
+def _row(name: str, text: str) -> str:
+    return f"  {name:<9} {text}"
+
+
+def _files(count: int) -> str:
+    return "one" if count == 1 else "those"
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them."""
+    whole = round(seconds)
+    if whole < 120:
+        return f"{whole} s"
+    if whole < 7200:
+        return f"{whole // 60} min"
+    if whole < 172800:
+        return f"{whole // 3600} h"
+    return f"{whole // 86400} days"
