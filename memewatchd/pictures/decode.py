@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from memewatchd.errors import PictureError
-from memewatchd.pictures import formats, preprocess, wire
+from memewatchd.pictures import formats, preprocess, structure, wire
 from memewatchd.pictures.kinds import HEAD_BYTES, sniff
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ _ANIMATION_PIXELS = 500_000_000
 
 # Decoders that report a failed allocation as if the file were damaged, and the bytes per pixel from
 # which on that is the likelier reason.
-_OPAQUE_DECODERS = {"webp": 12, "avif": 16, "heic": 16}
+_HUNGRY = {"jpeg": 8, "webp": 12, "avif": 16, "heic": 16}
 
 _OPEN_FILES = 32
 _STDERR_BYTES = 64 * 1024
@@ -91,7 +91,8 @@ def answer(fd: int, job: wire.Job, limits: wire.Limits) -> tuple[dict[str, Any],
     kind = sniff(data[:HEAD_BYTES])
     if kind is None:
         raise PictureError("not a picture inside")
-    pixels = 0
+    width, height = structure.declared_size(kind, data) or (0, 0)
+    pixels = width * height
     try:
         im, n_frames = formats.open_picture(kind, data, limits.max_pixels)
         pixels = im.width * im.height
@@ -99,7 +100,7 @@ def answer(fd: int, job: wire.Job, limits: wire.Limits) -> tuple[dict[str, Any],
     except (PictureError, MemoryError):
         raise
     except Exception as error:
-        if pixels * _OPAQUE_DECODERS.get(kind, 0) > limits.memory_bytes:
+        if pixels * _HUNGRY.get(kind, 0) > limits.memory_bytes:
             raise MemoryError from error
         raise PictureError(formats.explain(kind, error)) from error
     reply = {"format": kind, "width": width, "height": height, "n_frames": n_frames, "frames": len(frames)}

@@ -41,6 +41,13 @@ NAMES = {
 _MAX_TEXT = 16 * 1024 * 1024  # per compressed text or colour profile in a PNG; Pillow's own is 1 MiB
 
 
+# How Pillow's plugins say that a file ends too early.
+_CUT_OFF = re.compile(
+    "truncated|not enough (image )?data|no more images|cannot load this image|unpack_from requires"
+    "|missing dimensions|unknown data organization"
+)
+
+
 def prepare_pillow(max_pixels: int) -> None:
     """Sets Pillow up for the whole process: quiet, strict, one thread."""
     logging.disable()
@@ -63,9 +70,12 @@ def open_picture(kind: str, data: bytes, max_pixels: int) -> tuple[ImageFile.Ima
     if declared := structure.declared_size(kind, data):
         check_size(declared, max_pixels)
     frames = _count_frames(kind, data)
+    if check := _CHECKS.get(kind):
+        check(data)
     im = _OPENERS[kind](io.BytesIO(data))
     check_size(im.size, max_pixels)
     if kind == "png":
+        structure.check_png_rows(data)
         _scale_transparency(im, depth=data[24])
     return im, max(1, frames or getattr(im, "n_frames", 1))
 
@@ -84,16 +94,14 @@ def explain(kind: str, error: Exception) -> str:
     name = NAMES[kind]
     text = " ".join(str(error).split())[:200]
     low = text.lower()
-    if isinstance(error, structure.CutOffError | EOFError) or re.search(
-        r"truncated|not enough (image )?data", low
-    ):
+    if isinstance(error, structure.CutOffError | EOFError) or _CUT_OFF.search(low):
         return f"the file is cut off (truncated {name})"
     if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
         return "too large: one of its frames is larger than the limit"
     if re.search(r"decompressed data too large|too much memory used in text", low):
         return f"its text or colour profile unpacks to far too much (a decompression bomb in {name})"
     if low.startswith(("unsupported", "unknown")) or "not supported" in low:
-        return f"a kind of {name} that can't be read: {text}"
+        return f"a damaged {name}, or one of a kind that can't be read ({text})"
     return f"damaged or cut off ({name}: {text or type(error).__name__})"
 
 
@@ -179,4 +187,11 @@ _OPENERS: dict[str, Callable[[io.BytesIO], ImageFile.ImageFile]] = {
     "heic": _open_heic,
     "bmp": BmpImagePlugin.BmpImageFile,
     "tiff": TiffImagePlugin.TiffImageFile,
+}
+
+# What libraries would draw in part.
+_CHECKS: dict[str, Callable[[bytes], None]] = {
+    "avif": structure.check_boxes,
+    "heic": structure.check_boxes,
+    "webp": structure.check_riff,
 }

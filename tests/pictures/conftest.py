@@ -99,3 +99,15 @@ def photo() -> Image.Image:
     noise = np.random.default_rng(7).integers(0, 40, (45, 67))
     channels = (x * 255 / 66, y * 255 / 44, (x + y) % 64 * 3 + noise)
     return Image.fromarray(np.stack(channels, -1).astype(np.uint8))
+
+
+@pytest.fixture(scope="session")
+def slow_picture() -> bytes:
+    """A run-length encoded BMP of 8 megapixels in runs of one: Pillow unpacks those in Python, for seconds."""
+    width, height = 2048, 4096
+    runs = b"\1\7" * width + b"\0\0"
+    pixels = runs * height + b"\0\1"
+    palette = bytes(range(256)) * 4
+    head = struct.pack("<IiiHHIIiiII", 40, width, height, 1, 8, 1, len(pixels), 0, 0, 256, 0)
+    offset = 14 + len(head) + len(palette)
+    return b"BM" + struct.pack("<IHHI", offset + len(pixels), 0, 0, offset) + head + palette + pixels
