@@ -1,0 +1,194 @@
+"""What a fresh clone's set-up, the wheel and the units hold."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def script(relative: str) -> ModuleType:
+    """A script of `packaging/` as a module."""
+    spec = importlib.util.spec_from_file_location(Path(relative).stem, ROOT / "packaging" / relative)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+bootstrap = script("bootstrap.py")
+service = script("systemd/service.py")
+
+
+def cuda_parts(names: list[str]) -> list[str]:
+    """Those distributions that only a CUDA build of torch needs."""
+    return [name for name in names if name.lower().startswith(("nvidia-", "nvidia_", "triton"))]
+
+
+def resolved(report: dict[str, Any]) -> dict[str, str]:
+    """Names and versions in a report of pip's resolver."""
+    return {item["metadata"]["name"]: item["metadata"]["version"] for item in report["install"]}
+
+
+@pytest.mark.skipif(not bootstrap.wants_cpu(), reason="TORCH_INDEX asks for a GPU's build")
+def test_the_set_up_fetches_no_cuda(tmp_path: Path) -> None:
+    """The resolver's own report: the one that the set-up kept, or, in an environment made otherwise, a fresh one."""
+    report = bootstrap.REPORTS / "torch.json"
+    if not report.is_file():
+        report = tmp_path / "torch.json"
+        command = [sys.executable, "-m", "pip", "install", "--dry-run", "--ignore-installed", "--report", str(report)]
+        for arguments in bootstrap.torch_arguments():
+            if subprocess.run([*command, *arguments], check=False, capture_output=True).returncode == 0:
+                break
+    names = resolved(json.loads(report.read_text()))
+    assert names["torch"].startswith(f"{bootstrap.TORCH}+cpu")
+    package = bootstrap.REPORTS / "package.json"
+    if package.is_file():
+        names |= resolved(json.loads(package.read_text()))
+    assert cuda_parts(list(names)) == []
+    assert cuda_parts([found.name for found in importlib.metadata.distributions()]) == []
+
+
+def test_a_report_with_cuda_is_seen() -> None:
+    report = {"install": [{"metadata": {"name": name, "version": "1"}} for name in ("torch", "nvidia-cublas-cu12")]}
+    assert cuda_parts(list(resolved(report))) == ["nvidia-cublas-cu12"]
+
+
+def test_the_wheel_is_whole(tmp_path: Path) -> None:
+    # From a copy: setuptools leaves a build folder behind, which two runs at once would share.
+    copy = tmp_path / "copy"
+    shutil.copytree(ROOT / "memewatchd", copy / "memewatchd", ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("setup.cfg", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, copy)
+    command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--no-index"]
+    subprocess.run([*command, "--wheel-dir", str(tmp_path), str(copy)], check=True)
+    (wheel,) = tmp_path.glob("memewatchd-*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        inside = set(archive.namelist())
+        (entry_points,) = (name for name in inside if name.endswith("entry_points.txt"))
+        programs = archive.read(entry_points).decode()
+    assert "memewatchd = memewatchd.daemon:main" in programs
+    assert "memewatch = memewatchd.client:main" in programs
+    everything = {str(file.relative_to(copy)) for file in (copy / "memewatchd").rglob("*") if file.is_file()}
+    assert {name for name in inside if name.startswith("memewatchd/")} == everything
+    assert {name.split("/")[0] for name in inside - everything} == {wheel.name.split("-py3")[0] + ".dist-info"}
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Path:
+    """An executable whose path has all that systemd reads in a special way."""
+    file = tmp_path / "a clone, 100% café $HOME 猫" / "memewatchd"
+    file.parent.mkdir()
+    file.write_text("#!/bin/sh\n")
+    file.chmod(0o755)
+    return file
+
+
+@pytest.fixture
+def units(tmp_path: Path, program: Path) -> Path:
+    """The units as they are installed."""
+    folder = tmp_path / "units"
+    (folder / service.DROP_IN).parent.mkdir(parents=True)
+    (folder / service.SERVICE).write_text(service.rendered(program))
+    (folder / service.SOCKET).write_bytes((ROOT / "packaging/systemd/memewatchd.socket").read_bytes())
+    (folder / service.DROP_IN).write_bytes((ROOT / "packaging/systemd/hardening.conf").read_bytes())
+    return folder
+
+
+def systemd_analyze(*arguments: str, home: Path) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"XDG_RUNTIME_DIR": str(home), "HOME": str(home)}
+    command = ["systemd-analyze", "--user", *arguments]
+    return subprocess.run(command, check=False, capture_output=True, text=True, env=environment)
+
+
+def test_systemd_accepts_the_units(units: Path, tmp_path: Path) -> None:
+    names = [str(units / service.SERVICE), str(units / service.SOCKET)]
+    done = systemd_analyze("verify", "--man=no", *names, home=tmp_path)
+    ours = [line for line in done.stderr.splitlines() if "memewatchd" in line or "hardening" in line]
+    assert (done.returncode, ours) == (0, [])
+
+
+def test_systemd_sees_a_program_that_is_not_there(units: Path, program: Path, tmp_path: Path) -> None:
+    """The check above can fail, and the path is unescaped to what it was."""
+    program.unlink()
+    done = systemd_analyze("verify", "--man=no", str(units / service.SERVICE), home=tmp_path)
+    assert done.returncode != 0
+    assert "is not executable" in done.stderr
+    assert "memewatchd" in done.stderr
+
+
+def test_a_path_that_systemd_refuses_is_refused_here() -> None:
+    with pytest.raises(service.Refused, match="move this clone"):
+        service.rendered(Path('/home/u/"quoted"/memewatchd'))
+
+
+def test_settings_are_made(tmp_path: Path) -> None:
+    memes = tmp_path / 'my "memes" \\ 猫\x7f'
+    memes.mkdir()
+    file = tmp_path / "etc" / "config.toml"
+    assert str(file) in service.write_folder(file, str(memes))
+    assert tomllib.loads(file.read_text()) == {"folder": [str(memes)]}
+    before = file.read_text()
+    assert "already" in service.write_folder(file, f"{memes}/")
+    assert "already" in service.write_folder(file, "")
+    assert file.read_text() == before
+
+
+def test_other_settings_stay(tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text('# mine\nmodel = "siglip2"\n')
+    file.chmod(0o640)
+    service.write_folder(file, str(tmp_path))
+    assert file.read_text().endswith('# mine\nmodel = "siglip2"\n')
+    assert tomllib.loads(file.read_text())["folder"] == [str(tmp_path)]
+    assert file.stat().st_mode & 0o777 == 0o640
+
+
+@pytest.mark.parametrize(
+    ("held", "folder", "message"),
+    [
+        ('folder = "/elsewhere"\n', ".", "/elsewhere"),
+        ("", "", "Which folder"),
+        ("", "./not-there", "no such folder"),
+        ("folder = \n", ".", "not TOML"),
+    ],
+)
+def test_a_refusal_changes_nothing(tmp_path: Path, held: str, folder: str, message: str) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text(held)
+    with pytest.raises(service.Refused, match=message):
+        service.write_folder(file, folder)
+    assert file.read_text() == held
+
+
+def test_a_name_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
+    folder = os.fsdecode(os.fsencode(tmp_path) + b"/\xff")
+    os.mkdir(folder)
+    with pytest.raises(service.Refused, match="UTF-8"):
+        service.write_folder(tmp_path / "config.toml", folder)
+    assert not (tmp_path / "config.toml").exists()
+
+
+def test_without_a_user_manager_it_says_so(tmp_path: Path) -> None:
+    environment = {"HOME": str(tmp_path), "PATH": os.environ["PATH"], "XDG_RUNTIME_DIR": str(tmp_path), "MEMES": "."}
+    command = [sys.executable, ROOT / "packaging/systemd/service.py", "install"]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, env=environment)
+    assert done.returncode == 1
+    assert "make run" in done.stderr
+    assert list(tmp_path.iterdir()) == []
