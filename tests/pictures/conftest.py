@@ -101,13 +101,22 @@ def photo() -> Image.Image:
     return Image.fromarray(np.stack(channels, -1).astype(np.uint8))
 
 
-@pytest.fixture(scope="session")
-def slow_picture() -> bytes:
-    """A run-length encoded BMP of 8 megapixels in runs of one: Pillow unpacks those in Python, for seconds."""
-    width, height = 2048, 4096
-    runs = b"\1\7" * width + b"\0\0"
-    pixels = runs * height + b"\0\1"
+def bmp_of_short_runs(width: int, height: int) -> bytes:
+    """A run-length encoded BMP in runs of one: Pillow unpacks those in Python, a few million a second."""
+    pixels = (b"\1\7" * width + b"\0\0") * height + b"\0\1"
     palette = bytes(range(256)) * 4
     head = struct.pack("<IiiHHIIiiII", 40, width, height, 1, 8, 1, len(pixels), 0, 0, 256, 0)
     offset = 14 + len(head) + len(palette)
     return b"BM" + struct.pack("<IHHI", offset + len(pixels), 0, 0, offset) + head + palette + pixels
+
+
+@pytest.fixture(scope="session")
+def slow_picture() -> bytes:
+    """One that takes a second or so."""
+    return bmp_of_short_runs(2048, 2048)
+
+
+@pytest.fixture(scope="session")
+def endless_picture() -> bytes:
+    """One that takes long beyond any limit that a test sets."""
+    return bmp_of_short_runs(2048, 20_000)
