@@ -1,0 +1,254 @@
+"""The embedded engine: Milvus Lite 2.5's server program as a child of ours, on a Unix socket.
+
+``milvus_lite``'s own Python wrapper isn't used. It puts socket and logs into the shared temporary
+folder, leaves the child in our process group (a Ctrl-C kills it before we have closed), needs
+``pkg_resources``, and would have us change umask and environment of the whole process. The wheel's
+program is started here instead, with a session, a signal mask, a umask and an environment of its own.
+
+The life line between the two is a POSIX lock on ``.NAME.db.lock`` beside the file, the wrapper's own
+protocol: the child waits for it and ends as soon as it gets it. So it ends when we close, and within
+a second of our death, and a program that opens the same file through the wrapper is refused.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import importlib.util
+import logging
+import os
+import re
+import shutil
+import signal
+import socket
+import sqlite3
+import subprocess
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+from memewatchd.errors import StoreError, StoreUnavailable
+
+_log = logging.getLogger(__name__)
+
+START_S = 30.0
+"""How long the child may take until it answers on its socket (0.1 s on an idle machine)."""
+STOP_S = 5.0
+"""How long the child may take to end by itself (3 to 30 ms) before it is killed."""
+ORPHAN_S = 3.0
+"""How long to wait for the lock: the child of a daemon that was killed gives it up within a second."""
+
+_SOCKET_PATH_MAX = 100  # sun_path holds 108 bytes
+_PLAIN_PATH = re.compile(r"[A-Za-z0-9/._+-]*")
+_BLOCKED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+_open_files: set[str] = set()
+_open_files_lock = threading.Lock()
+
+
+class LiteServer:
+    """One child that serves one ``.db`` file. Owned by the engine, which serialises its calls."""
+
+    def __init__(self, file: Path, run_dir: Path) -> None:
+        """``run_dir`` is for the socket and the logs; it is emptied. Nothing is opened before :meth:`start`."""
+        self.file = Path(os.path.realpath(file))
+        self._run_dir = run_dir
+        self._made_dir: Path | None = None
+        self._lock_fd: int | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._starts = 0
+        self._owned = False
+
+    @property
+    def pid(self) -> int | None:
+        """The child's process id, None while there is none."""
+        return self._process.pid if self._process is not None else None
+
+    def alive(self) -> bool:
+        """Whether the child runs."""
+        return self._process is not None and self._process.poll() is None
+
+    def start(self) -> str:
+        """Start the child and wait until it listens; returns pymilvus' address of it.
+
+        Raises :class:`StoreError` if the file is in use, isn't Milvus Lite's, or can't be opened.
+        """
+        program = _program()
+        if not self.file.parent.is_dir():
+            raise StoreError(f"{self.file.parent}: no such folder; create it, or choose another file with --milvus")
+        self._own_file()
+        try:
+            self._take_lock()
+            _refuse_foreign_file(self.file)
+            return self._start(program)
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """End the child, quickly and whatever state it is in, and remove what it left. Idempotent."""
+        if self._lock_fd is not None:
+            os.close(self._lock_fd)
+            self._lock_fd = None
+        if self._process is not None:
+            try:
+                self._process.wait(STOP_S)
+            except subprocess.TimeoutExpired:
+                _log.warning("Milvus Lite did not stop by itself; killing it")
+                self._process.kill()
+                self._process.wait()
+            self._process = None
+        if self._owned:
+            with _open_files_lock:
+                _open_files.discard(str(self.file))
+            self._owned = False
+        if self._made_dir is not None:
+            shutil.rmtree(self._made_dir, ignore_errors=True)
+            self._made_dir = None
+
+    def _own_file(self) -> None:
+        # POSIX locks don't exclude within one process, and closing any descriptor of the lock file
+        # would give up the lock of the other engine.
+        with _open_files_lock:
+            if str(self.file) in _open_files:
+                raise StoreError(f"{self.file} is already open in this program")
+            _open_files.add(str(self.file))
+            self._owned = True
+
+    def _take_lock(self) -> None:
+        path = self.file.with_name(f".{self.file.name}.lock")
+        try:
+            self._lock_fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise StoreError(
+                f"{path}: {error.strerror}; make its folder writable, or choose another file with --milvus"
+            ) from error
+        deadline = time.monotonic() + ORPHAN_S
+        while True:
+            try:
+                fcntl.lockf(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                if time.monotonic() > deadline:
+                    raise StoreError(
+                        f"{self.file} is in use by another program; stop it, or choose another file with --milvus"
+                    ) from error
+                time.sleep(0.05)
+            else:
+                return
+
+    def _start(self, program: Path) -> str:
+        run_dir = self._make_run_dir()
+        # A fresh name each time: gRPC holds back from an address that has just failed.
+        self._starts += 1
+        address = run_dir / f"{os.getpid()}-{self._starts}.sock"
+        errors = run_dir / "stderr.log"
+        environment = dict(os.environ)
+        libraries = (str(program.parent), environment.get("LD_LIBRARY_PATH", ""))
+        environment["LD_LIBRARY_PATH"] = ":".join(filter(None, libraries))
+        environment["TMPDIR"] = str(run_dir)
+        environment["RUST_LOG"] = "off"
+        errors_fd = os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        # The mask is this thread's alone; the child inherits it. Its own session keeps the terminal's
+        # Ctrl-C and hang-up away, the mask a SIGTERM for our whole control group.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _BLOCKED)
+        try:
+            self._process = subprocess.Popen(
+                [program, self.file, f"unix:{address}", "ERROR", self.file.with_name(f".{self.file.name}.lock")],
+                stdin=subprocess.DEVNULL,
+                stdout=errors_fd,
+                stderr=errors_fd,
+                cwd=run_dir,
+                env=environment,
+                umask=0o077,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise StoreError(f"can't start {program}: {error.strerror}; install milvus-lite again") from error
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            os.close(errors_fd)
+        self._wait_until_it_listens(address, errors)
+        return f"unix:{address}"
+
+    def _make_run_dir(self) -> Path:
+        run_dir = self._run_dir
+        if len(os.fsencode(run_dir)) + 24 > _SOCKET_PATH_MAX or not _PLAIN_PATH.fullmatch(str(run_dir)):
+            # Too long for a socket's address, or with characters that gRPC reads as its own.
+            run_dir = Path(tempfile.mkdtemp(prefix="memewatchd-"))
+        else:
+            shutil.rmtree(run_dir, ignore_errors=True)  # what a daemon that was killed left
+            run_dir.mkdir(mode=0o700)
+        self._made_dir = run_dir
+        return run_dir
+
+    def _wait_until_it_listens(self, address: Path, errors: Path) -> None:
+        assert self._process is not None
+        deadline = time.monotonic() + START_S
+        while True:
+            with socket.socket(socket.AF_UNIX) as probe:
+                probe.settimeout(1)
+                with contextlib.suppress(OSError):
+                    probe.connect(str(address))
+                    return
+            if self._process.poll() is not None:
+                raise _start_failed(self.file, errors.read_text("utf-8", "replace"))
+            if time.monotonic() > deadline:
+                raise StoreUnavailable(f"Milvus Lite did not open {self.file} within {START_S:.0f} s")
+            time.sleep(0.01)
+
+
+def _program() -> Path:
+    """The server program in milvus-lite's wheel, found without importing the wheel's Python code."""
+    spec = importlib.util.find_spec("milvus_lite")
+    for folder in (spec.submodule_search_locations or ()) if spec is not None else ():
+        program = Path(folder, "lib", "milvus")
+        if program.is_file():
+            return program
+    raise StoreError("milvus-lite 2.5 isn't installed here: pip install milvus-lite==2.5.1, or use --milvus http://…")
+
+
+def _refuse_foreign_file(file: Path) -> None:
+    """Raise unless ``file`` is absent, empty or Milvus Lite's.
+
+    Milvus Lite would add its tables to any SQLite file, another program's too.
+    """
+    if file.is_dir():
+        raise StoreError(
+            f"{file} is a folder, as Milvus Lite 3 writes; this program uses Milvus Lite 2.5. "
+            "Choose another file with --milvus, or move it away: the index is built anew from the pictures"
+        )
+    try:
+        with file.open("rb") as stream:
+            head = stream.read(16)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise StoreError(f"{file}: {error.strerror}; choose another file with --milvus") from error
+    if not head:
+        return
+    if head != b"SQLite format 3\0":
+        raise _not_ours(file)
+    try:
+        # immutable: look without locks, and without replaying the journal of a child that was killed.
+        with contextlib.closing(sqlite3.connect(f"{file.as_uri()}?mode=ro&immutable=1", uri=True)) as connection:
+            tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+    except sqlite3.Error:
+        return  # Milvus Lite, which may replay the journal, says what is wrong.
+    if tables and "collection_meta" not in tables:
+        raise _not_ours(file)
+
+
+def _not_ours(file: Path) -> StoreError:
+    return StoreError(
+        f"{file} is not a Milvus Lite database, or is damaged. Choose another file with --milvus, "
+        "or move it away: the index is built anew from the pictures"
+    )
+
+
+def _start_failed(file: Path, output: str) -> StoreError:
+    reason = output.partition("errs: ")[2].splitlines() or output.partition("err: ")[2].splitlines()
+    if reason and ("not a database" in reason[0] or "malformed" in reason[0]):
+        return _not_ours(file)
+    what = reason[0] if reason else (output.strip().splitlines() or ["it gave no reason"])[-1]
+    return StoreError(f"Milvus Lite can't open {file}: {what}. Free space, make it writable, or move it away")

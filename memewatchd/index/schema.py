@@ -1,0 +1,185 @@
+"""The collections, and how a :class:`FileRow` becomes a row and back. Knows pymilvus only by its client.
+
+``<prefix>files``                       one row a file; the same whatever the model
+``<prefix>pictures_<fingerprint>``      one row a frame of a digest; one collection a model
+
+A collection says in its description that it is ours, and its schema's version: :func:`describe`. Where a
+name is taken by a version of ours that this program doesn't know, the next free name (``…_2``) is used and
+the old collection is left as it is: that is how an index is set aside, on both engines, and why going back
+to the older program finds it again.
+"""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import re
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from memewatchd.errors import StoreError
+from memewatchd.meme import Digest, FileRow, FileStat
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Kind = Literal["files", "pictures"]
+
+VERSION: Final = 1
+"""Of the schema. Raise it with every change of a field or of what a field means."""
+
+# Byte lengths. Milvus Lite doesn't hold to its own limits, and a server refuses what is over: so they
+# are ours to hold to.
+MAX_PATH_BYTES: Final = 6144
+"""Of a raw path: PATH_MAX (4,096) and room; 8,192 in base64."""
+MAX_TEXT_BYTES: Final = 8192
+MAX_ERROR_BYTES: Final = 2048
+
+PREFIX: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+FINGERPRINT: Final = re.compile(r"[0-9a-f]{1,64}")
+HASH: Final = re.compile(r"[0-9a-f]{64}")
+"""A row id of ``files``, and a digest: the only values that enter an expression."""
+
+_MARKER = re.compile(r"memewatchd (files|pictures), schema (\d+)\b")
+
+UNUSED_VECTOR: Final = "unused"
+"""A server's collection must have a vector field (2.3 refuses one without). Two numbers, the cheapest."""
+
+FILE_FIELDS: Final = (
+    *("id", "path", "digest", "size", "mtime_ns", "ctime_ns", "ino"),
+    *("first_seen", "width", "height", "frames", "error", "text"),
+)
+
+
+def describe(kind: Kind) -> str:
+    """The description that marks a collection as ours."""
+    return f"memewatchd {kind}, schema {VERSION}: made by memewatchd, which builds it anew if it is dropped"
+
+
+def version_of(description: str, kind: Kind) -> int | None:
+    """The schema's version, or None if the collection isn't ours."""
+    match = _MARKER.match(description)
+    return int(match[2]) if match is not None and match[1] == kind else None
+
+
+def make_schema(client: Any, kind: Kind, dim: int) -> tuple[Any, str]:
+    """A collection's schema, and the name of its vector field."""
+    from pymilvus import DataType
+
+    schema = client.create_schema(auto_id=False, enable_dynamic_field=False, description=describe(kind))
+    if kind == "pictures":
+        schema.add_field("id", DataType.VARCHAR, is_primary=True, max_length=80)
+        schema.add_field("digest", DataType.VARCHAR, max_length=64)
+        schema.add_field("frame", DataType.INT64)
+        schema.add_field("v", DataType.FLOAT_VECTOR, dim=dim)
+        return schema, "v"
+    schema.add_field("id", DataType.VARCHAR, is_primary=True, max_length=64)
+    schema.add_field("path", DataType.VARCHAR, max_length=(MAX_PATH_BYTES + 2) // 3 * 4)
+    schema.add_field("digest", DataType.VARCHAR, max_length=64)
+    for name in ("size", "mtime_ns", "ctime_ns", "ino", "first_seen", "width", "height", "frames"):
+        schema.add_field(name, DataType.INT64)
+    schema.add_field("error", DataType.VARCHAR, max_length=MAX_ERROR_BYTES)
+    schema.add_field("text", DataType.VARCHAR, max_length=MAX_TEXT_BYTES)
+    schema.add_field(UNUSED_VECTOR, DataType.FLOAT_VECTOR, dim=2)
+    return schema, UNUSED_VECTOR
+
+
+def make_index(client: Any, kind: Kind, vector: str, engine: Literal["lite", "server"]) -> Any:
+    """The index of the vector field: HNSW for a server's pictures, else FLAT (exact; Lite has no other)."""
+    params = client.prepare_index_params()
+    if kind == "pictures" and engine == "server":
+        build = {"M": 16, "efConstruction": 200}
+        params.add_index(vector, index_type="HNSW", metric_type="COSINE", params=build)
+    else:
+        params.add_index(vector, index_type="FLAT", metric_type="COSINE")
+    return params
+
+
+def fit(row: FileRow) -> FileRow:
+    """``row`` as it can be stored: ``error`` and ``text`` cut to their byte limits, at a character's end,
+    and times beyond INT64 (the year 2262; btrfs and tmpfs go further) held at its end.
+
+    A row's id is a hash over all these, so fit a row before its id is used.
+    """
+    error, text = _cut(row.error, MAX_ERROR_BYTES), _cut(row.text, MAX_TEXT_BYTES)
+    stat = row.stat
+    if not (_fits(stat.mtime_ns) and _fits(stat.ctime_ns)):
+        stat = dataclasses.replace(stat, mtime_ns=_clamp(stat.mtime_ns), ctime_ns=_clamp(stat.ctime_ns))
+    if error == row.error and text == row.text and stat is row.stat:
+        return row
+    return dataclasses.replace(row, error=error, text=text, stat=stat)
+
+
+def to_entity(row: FileRow) -> dict[str, Any]:
+    """A row for Milvus. Raises :class:`StoreError` for a value that it can't hold."""
+    if len(row.path) > MAX_PATH_BYTES:
+        raise StoreError(f"a path of {len(row.path)} bytes is too long for the index ({MAX_PATH_BYTES} at most)")
+    if row.digest and not HASH.fullmatch(row.digest):
+        raise StoreError(f"not a digest: {row.digest!r}")
+    stat = row.stat
+    return {
+        "id": row.id,
+        "path": base64.urlsafe_b64encode(row.path).decode("ascii"),
+        "digest": row.digest,
+        "size": stat.size,
+        "mtime_ns": stat.mtime_ns,
+        "ctime_ns": stat.ctime_ns,
+        "ino": _signed(stat.ino),
+        "first_seen": row.first_seen,
+        "width": row.width,
+        "height": row.height,
+        "frames": row.frames,
+        "error": row.error,
+        "text": row.text,
+        UNUSED_VECTOR: [1.0, 0.0],
+    }
+
+
+def from_entity(entity: Mapping[str, Any]) -> FileRow:
+    """What :func:`to_entity` stored."""
+    return FileRow(
+        path=base64.urlsafe_b64decode(entity["path"]),
+        stat=FileStat(
+            size=entity["size"],
+            mtime_ns=entity["mtime_ns"],
+            ctime_ns=entity["ctime_ns"],
+            ino=entity["ino"] % 2**64,
+        ),
+        digest=Digest(entity["digest"]),
+        first_seen=entity["first_seen"],
+        width=entity["width"],
+        height=entity["height"],
+        frames=entity["frames"],
+        error=entity["error"],
+        text=entity["text"],
+    )
+
+
+def picture_id(digest: Digest, frame: int) -> str:
+    """The primary key of a frame's vector."""
+    if not HASH.fullmatch(digest) or not 0 <= frame < 10**9:
+        raise StoreError(f"not a frame of a digest: {digest!r} {frame!r}")
+    return f"{digest}-{frame}"
+
+
+def split_picture_id(key: str) -> tuple[Digest, int]:
+    """The digest and the frame's number of a primary key."""
+    digest, _, frame = key.partition("-")
+    return Digest(digest), int(frame)
+
+
+def _cut(text: str, limit: int) -> str:
+    data = text.encode("utf-8", "replace")  # lone surrogates can't be stored
+    return data[:limit].decode("utf-8", "ignore")
+
+
+def _fits(number: int) -> bool:
+    return -(2**63) <= number < 2**63
+
+
+def _clamp(number: int) -> int:
+    return max(-(2**63), min(number, 2**63 - 1))
+
+
+def _signed(ino: int) -> int:
+    # Inodes are 64 bits without a sign (network and union mounts use the highest), INT64 has one.
+    return ino - 2**64 if ino >= 2**63 else ino
