@@ -70,7 +70,8 @@ def send(sock: socket.socket, fields: dict[str, Any], pixels: bytes = b"", fd: i
         else:
             # The descriptor rides on the first bytes; the rest may need more than one call.
             sent = socket.send_fds(sock, [head], [fd])
-        sock.sendall(memoryview(head)[sent:])
+        if sent < len(head):  # sending nothing to a child that has answered and left would fail
+            sock.sendall(memoryview(head)[sent:])
         if pixels:
             sock.sendall(pixels)
     except (BrokenPipeError, ConnectionError) as error:
