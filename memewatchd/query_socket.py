@@ -8,7 +8,6 @@ logged above DEBUG.
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
 import os
 import select
@@ -31,7 +30,6 @@ Handler = Callable[[Request], AsyncIterator[dict[str, Any]]]
 
 _ACCEPT_AT_ONCE = 64
 _ACCEPT_AGAIN_S = 0.5
-_NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _UCRED = struct.Struct("3i")  # pid, uid, gid: struct ucred of socket(7)
 _BATCHED_OPS = frozenset({"list", "failed"})
 
@@ -122,13 +120,12 @@ class Door:
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             except OSError as error:
-                # Waiting clients keep the listener readable: without a pause this would spin.
+                # Most likely no file descriptor is left. Those who wait keep the listener readable:
+                # without a pause this would spin.
                 log.error("can't accept a connection: %s", error.strerror)
                 loop = asyncio.get_running_loop()
                 loop.remove_reader(listener)
                 self._retry = loop.call_later(_ACCEPT_AGAIN_S, self._accept_again)
-                if error.errno not in _NO_ROOM:
-                    log.debug("unexpected on accept", exc_info=error)
                 return
             client.setblocking(False)
             self._welcome(client)
