@@ -106,6 +106,16 @@ def test_more_memory_than_allowed(
     assert decode(encode(Image.new("L", (20, 20), 99), "png"), pool=small_pool).frames[0].min() == 99
 
 
+def test_running_out_of_memory_again_and_again(
+    small_pool: DecodePool, decode: Decode, encode: Encode
+) -> None:
+    """Each time the child answers and leaves at once; that is no crash."""
+    data = encode(Image.new("L", (9000, 9000)), "png", compress_level=1)
+    for _ in range(15):
+        with pytest.raises(PictureError, match=r"^needed more than 64 MiB"):
+            decode(data, pool=small_pool)
+
+
 def test_a_file_larger_than_allowed(tmp_path: Path, pool: DecodePool) -> None:
     from memewatchd.meme import FrameSpec
 
