@@ -103,7 +103,7 @@ def status_text(status: Mapping[str, Any]) -> str:
     lines = [_headline(status)]
     failed = status.get("failed")
     if failed:
-        lines.append(_row("failed", f"{failed:,} ({_files(failed)} that could not be read: memewatch failed says why)"))
+        lines.append(_row("failed", f"{failed:,} could not be read (memewatch failed says why)"))
     if status.get("words_pending"):
         lines.append(_row("words", f"{status['words_pending']:,} pictures still to be read"))
     lines += [_row("problem", _line(str(problem))) for problem in status.get("problems") or ()]
@@ -156,10 +156,6 @@ def _with_reason(what: object, why: object) -> str:
 
 def _row(name: str, text: str) -> str:
     return f"  {name:<9} {text}"
-
-
-def _files(count: int) -> str:
-    return "one" if count == 1 else "those"
 
 
 def _line(text: str) -> str:
