@@ -7,33 +7,26 @@ first picture, numpy.
 
 from __future__ import annotations
 
-import json
 import os
-import signal
-import socket
-import subprocess
-import sys
-import sysconfig
 import threading
 import time
 from collections import deque
 from concurrent.futures import CancelledError, Future
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from memewatchd.errors import MemewatchError, PictureError
-from memewatchd.meme import Decoded, FrameSpec
 from memewatchd.pictures import wire
+from memewatchd.pictures.child import Child, CrashedError
 from memewatchd.pictures.wire import Limits
+
+if TYPE_CHECKING:
+    from memewatchd.meme import Decoded, FrameSpec
 
 __all__ = ["DecodePool", "Limits"]
 
 _QUEUE_PER_WORKER = 4  # descriptors held open ahead of the decoders; submit() waits beyond that
-_START_S = 60.0  # for importing Pillow, on a machine that is busy with everything else
 _CLOSE_S = 0.9
-_RECYCLE_AFTER = 5_000  # pictures; what native decoders leak is given back
-_ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "TMPDIR", "PYTHONHOME", "PYTHONUSERBASE")
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +127,7 @@ class _Worker(threading.Thread):
     def __init__(self, pool: DecodePool, number: int) -> None:
         super().__init__(name=f"decode-{number}", daemon=True)
         self._pool = pool
-        self._child: _Child | None = None
+        self._child: Child | None = None
         self._lock = threading.Lock()
 
     @property
@@ -176,7 +169,7 @@ class _Worker(threading.Thread):
                 if child.spent:
                     self._drop_child()
                 raise
-            except _CrashedError as crash:
+            except CrashedError as crash:
                 self._drop_child()
                 if self._pool.closing:
                     raise CancelledError from None
@@ -191,11 +184,11 @@ class _Worker(threading.Thread):
                 return decoded
         raise AssertionError("unreachable")
 
-    def _ensure_child(self) -> _Child:
+    def _ensure_child(self) -> Child:
         if self._child and self._child.process.poll() is not None:
             self._drop_child()
         if not self._child:
-            child = _Child(self._pool.limits)
+            child = Child(self._pool.limits)
             with self._lock:
                 self._child = child
                 if self._pool.closing:
@@ -214,135 +207,6 @@ class _Worker(threading.Thread):
             child, self._child = self._child, None
             if child:
                 child.close()
-
-
-class _CrashedError(Exception):
-    """The child died or was killed. ``final``: another try would only take as long again."""
-
-    def __init__(self, message: str, *, final: bool = False) -> None:
-        super().__init__(message)
-        self.final = final
-
-
-class _Child:
-    """A running decode child and our end of its socket."""
-
-    def __init__(self, limits: Limits) -> None:
-        self._limits = limits
-        self._jobs = 0
-        self.spent = False
-        # Decoders complain on stderr, one line for each bad block. The child's RLIMIT_FSIZE bounds it.
-        self._stderr = os.memfd_create("decode-stderr", os.MFD_CLOEXEC)
-        self._sock, theirs = socket.socketpair()
-        try:
-            self.process = subprocess.Popen(
-                _command(theirs.fileno(), limits),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=self._stderr,
-                pass_fds=(theirs.fileno(),),
-                env=_environment(),
-                cwd="/",
-                start_new_session=True,  # Ctrl-C in the terminal is the parent's to handle
-            )
-        except OSError as error:
-            self._sock.close()
-            os.close(self._stderr)
-            raise MemewatchError(f"the picture decoder can't be started: {error}") from error
-        finally:
-            theirs.close()
-
-    def await_ready(self) -> None:
-        """Waits until the child can take a job. Raises MemewatchError with what it said as it died."""
-        try:
-            wire.receive(self._sock, time.monotonic() + _START_S)
-        except (wire.Closed, TimeoutError, ValueError) as error:
-            complaint = os.pread(self._stderr, 65536, 0).decode("utf-8", "replace").strip()
-            why = complaint.splitlines()[-1] if complaint else f"no answer in {_START_S:.0f} s"
-            raise MemewatchError(f"the picture decoder can't be started: {why}") from error
-
-    def decode(self, fd: int, job: wire.Job) -> Decoded:
-        """Raises PictureError for what the child says of the picture, _CrashedError for what became of it."""
-        import numpy as np
-
-        self._jobs += 1
-        deadline = time.monotonic() + self._limits.deadline_s
-        try:
-            self._sock.settimeout(self._limits.deadline_s)
-            wire.send(self._sock, job.to_json(), fd=fd)
-            reply = wire.receive(self._sock, deadline)
-            self.spent = bool(reply.get("last")) or self._jobs >= _RECYCLE_AFTER
-            if "error" in reply:
-                raise PictureError(str(reply["error"]))
-            side = job.spec.crop
-            count = _whole(reply, "frames", job.max_frames)
-            pixels = wire.receive_bytes(self._sock, count * side * side * 3, deadline)
-        except TimeoutError:
-            self.process.kill()
-            raise _CrashedError(
-                f"took longer than {self._limits.deadline_s:g} s to decode", final=True
-            ) from None
-        except wire.Closed:
-            raise self._post_mortem() from None
-        except (ValueError, KeyError, TypeError) as error:
-            self.process.kill()
-            raise _CrashedError(f"the decoder answered nonsense ({error})") from error
-        frames = np.frombuffer(pixels, np.uint8).reshape(count, side, side, 3)
-        return Decoded(
-            format=str(reply["format"]),
-            width=_whole(reply, "width", self._limits.max_pixels),
-            height=_whole(reply, "height", self._limits.max_pixels),
-            n_frames=_whole(reply, "n_frames", 1 << 31),
-            frames=list(frames),
-        )
-
-    def close(self) -> None:
-        """Kills and reaps it. One that sleeps in the kernel (a dead network share) is left to die alone."""
-        self._sock.close()
-        self.process.kill()
-        try:
-            self.process.wait(_CLOSE_S / 2)
-        except subprocess.TimeoutExpired:
-            pass
-        os.close(self._stderr)
-
-    def _post_mortem(self) -> _CrashedError:
-        try:
-            code = self.process.wait(5)
-        except subprocess.TimeoutExpired:
-            return _CrashedError("the decoder hung up")
-        if code == -signal.SIGXCPU:
-            return _CrashedError(
-                f"took more than {self._limits.cpu_s} s of processor time to decode", final=True
-            )
-        if code == -signal.SIGKILL:
-            return _CrashedError("the decoder was killed (signal 9), perhaps because memory ran out")
-        how = f"signal {-code}" if code < 0 else f"exit code {code}"
-        return _CrashedError(f"the decoder crashed ({how})")
-
-
-def _command(descriptor: int, limits: Limits) -> list[str]:
-    # -P: not the current folder; -B: writes nothing. -I would also hide an editable install's PYTHONPATH.
-    options = ["-P", "-B", "-W", "ignore"]
-    arguments = [str(descriptor), str(os.getpid()), json.dumps(asdict(limits))]
-    return [sys.executable, *options, "-m", "memewatchd.pictures.decode", *arguments]
-
-
-def _environment() -> dict[str, str]:
-    """What the child may know: how to find libraries, not the user's tokens or Python settings."""
-    environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}
-    environment["OPENBLAS_NUM_THREADS"] = "1"  # each of its threads reserves address space
-    package = str(Path(__file__).resolve().parents[2])
-    if package not in (sysconfig.get_path("purelib"), sysconfig.get_path("platlib")):
-        environment["PYTHONPATH"] = package
-    return environment
-
-
-def _whole(reply: dict[str, Any], key: str, most: int) -> int:
-    value = reply[key]
-    if not isinstance(value, int) or not 1 <= value <= most:
-        raise ValueError(f"{key} is {value!r}")
-    return value
 
 
 def _cancel(task: _Task) -> None:

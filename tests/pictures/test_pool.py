@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 from PIL import Image
 
-import memewatchd.pictures.pool
+import memewatchd.pictures.child
 from memewatchd.errors import MemewatchError, PictureError
 from memewatchd.meme import FrameSpec
 from memewatchd.pictures import wire
@@ -205,7 +205,7 @@ def test_a_decoder_that_cannot_start_is_not_the_pictures_fault(
     def broken(*_: object) -> list[str]:
         return [sys.executable, "-c", "import sys; sys.exit('ModuleNotFoundError: No module named PIL')"]
 
-    monkeypatch.setattr(memewatchd.pictures.pool, "_command", broken)
+    monkeypatch.setattr(memewatchd.pictures.child, "_command", broken)
     with DecodePool(1) as pool, small.open("rb") as file:
         with pytest.raises(MemewatchError, match="can't be started: ModuleNotFoundError") as caught:
             pool.submit(file.fileno(), SPEC).result(60)
@@ -234,7 +234,7 @@ def test_nonsense_from_a_child_is_not_believed(
         "say('{\"ready\": true}'); s.recv(4096); say(sys.argv[2]); s.recv(4096)\n"
     )
     monkeypatch.setattr(
-        memewatchd.pictures.pool,
+        memewatchd.pictures.child,
         "_command",
         lambda fd, _: [sys.executable, "-c", script, str(fd), answer],
     )
