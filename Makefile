@@ -59,3 +59,6 @@ train-bundled: ## make the bundled model again, from scratch
 eval-bundled: ## measure the bundled model
 	@($(SET_UP) test)
 	@exec $(BIN)/python -m training.evaluate
+
+soak-systemd: ## as root: check the service under a real systemd, in a root of its own (minutes)
+	@exec $(BIN)/python tests/e2e/systemd/soak.py

@@ -59,9 +59,10 @@ def install(configuration: Path, folder: str) -> None:
     checked = subprocess.run([program, "--check"], check=False, capture_output=True, text=True)
     if checked.returncode:
         raise Refused(f"The settings are wrong, so nothing was installed:\n{checked.stdout}{checked.stderr}")
-    # The hardened unit may write here only if it exists before the start.
+    # The hardened unit may write only to what exists before the start.
     state = Path.home() / ".local" / "state" / "memewatchd"
     state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    (Path.home() / ".cache").mkdir(mode=0o700, exist_ok=True)
 
     units = configuration / "systemd" / "user"
     (units / DROP_IN).parent.mkdir(parents=True, exist_ok=True)
