@@ -1,0 +1,11 @@
+"""What every room's tests may ask for."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+# import-mode=importlib puts no test folder on sys.path.
+sys.path.insert(0, str(Path(__file__).parent / "plugins"))
+
+pytest_plugins = ["milvus_server"]
