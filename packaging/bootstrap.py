@@ -37,6 +37,21 @@ CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 # pip 24.1 is the first that can tell its progress to a program.
 TOOLS = ("pip>=24.1", "setuptools>=77,<81")
 EXTRAS = {"run": ("ocr", "web", "heif"), "test": ("test",)}
+DESCRIPTIONS = {
+    "ocr": "reading the words in pictures",
+    "web": "the web page",
+    "heif": "HEIC pictures",
+    "test": "what the tests need",
+}
+# The distribution by which a part is seen to be there.
+WITNESSES = {
+    "torch": ("torch", TORCH),
+    "base": ("memewatchd",),
+    "ocr": ("rapidocr",),
+    "web": ("uvicorn",),
+    "heif": ("pillow_heif",),
+    "test": ("milvus", "2."),
+}
 # Download sizes in MB for Linux on x86-64, measured; other machines differ a little.
 SIZES = {"torch": 200, "base": 130, "ocr": 120, "web": 1, "heif": 6, "test": 90}
 
@@ -122,15 +137,16 @@ def stamp_text(goal: str) -> str:
 
 def announce(goal: str) -> None:
     """Say what will be fetched, how big it is, and where it goes."""
-    lines = [] if torch_installed() else [("torch (CPU build)" if wants_cpu() else "torch", SIZES["torch"])]
-    if not installed("memewatchd"):
-        lines.append(("memewatchd's libraries", SIZES["base"]))
-    names = {"ocr": "reading the words in pictures", "web": "the web page", "heif": "HEIC pictures", "test": "tests"}
-    lines += [(names[extra], SIZES[extra]) for extra in EXTRAS[goal]]
-    print(f"Setting up in {VENV} (pip's cache aside, nothing is written elsewhere). To fetch, unless it is there:")
-    for name, size in lines:
-        shown = f"about {size:>4} MB" if wants_cpu() or not name.startswith("torch") else "several GB"
-        print(f"      {name:<32} {shown}")
+    parts = {"torch": "torch (CPU build)" if wants_cpu() else "torch", "base": "memewatchd's libraries"}
+    parts |= {extra: DESCRIPTIONS[extra] for extra in EXTRAS[goal]}
+    lacking = {part: text for part, text in parts.items() if not installed(*WITNESSES[part])}
+    if not lacking:
+        print(f"Setting up in {VENV}: all is there, checking")
+        return
+    print(f"Setting up in {VENV} (pip's cache aside, nothing is written elsewhere). To fetch:")
+    for part, text in lacking.items():
+        size = "several GB" if part == "torch" and not wants_cpu() else f"about {SIZES[part]:>4} MB"
+        print(f"      {text:<32} {size}")
     print("      no model: one comes with memewatchd", flush=True)
 
 
@@ -202,7 +218,7 @@ def wants_cpu() -> bool:
 
 
 def torch_installed() -> bool:
-    return installed("torch", TORCH)
+    return installed(*WITNESSES["torch"])
 
 
 def installed(name: str, version: str = "") -> bool:

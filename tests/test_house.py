@@ -30,6 +30,8 @@ VENDORS: dict[str, set[str]] = {
     "tokenizers": {"encoders"},
     "torch": {"encoders"},
     "transformers": {"encoders"},
+    # pymilvus raises its errors.
+    "grpc": {"index"},
     "milvus_lite": {"index"},
     "pymilvus": {"index"},
     "systemd": {"service"},
