@@ -85,7 +85,7 @@ def set_up(goal: str) -> None:
         install_package(stages, goal)
         if missing:
             print(
-                "      without systemd-python (logs with levels in the journal, the systemd socket). "
+                "      without systemd-python (under systemd the log then has levels, but no fields). "
                 f"To have it: {apt_line(missing)}"
             )
         elif not have_systemd:

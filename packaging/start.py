@@ -15,8 +15,8 @@ from typing import NoReturn
 
 from bootstrap import PRIVATE, ROOT, VENV, fail, set_up
 
-# sun_path holds 108 bytes with its NUL; the daemon puts a lock beside the socket.
-SOCKET_PATH_MAX = 100
+# sun_path holds 108 bytes, its NUL included.
+SOCKET_PATH_MAX = 107
 
 
 def start(folder: str) -> NoReturn:
@@ -48,13 +48,12 @@ def start(folder: str) -> NoReturn:
 
 
 def samples_socket() -> Path:
-    """Where the samples' daemon listens: in the clone, or, where that path is too long for a socket, near /tmp."""
-    socket = PRIVATE / "memewatchd.sock"
-    if len(os.fsencode(socket)) <= SOCKET_PATH_MAX:
-        return socket
-    name = hashlib.blake2b(os.fsencode(ROOT), digest_size=6).hexdigest()
-    base = os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
-    return Path(base) / f"memewatchd-samples-{os.getuid()}-{name}" / "memewatchd.sock"
+    """Where the samples' daemon listens: in the clone, or, where that path is too long for a socket, elsewhere."""
+    name = f"memewatchd-samples-{hashlib.blake2b(os.fsencode(ROOT), digest_size=6).hexdigest()}"
+    bases = [os.environ.get("XDG_RUNTIME_DIR", ""), tempfile.gettempdir(), "/tmp"]
+    places = [PRIVATE, *(Path(base) / f"{name}-{os.getuid()}" for base in bases if base.startswith("/"))]
+    sockets = [place / "memewatchd.sock" for place in places]
+    return next((socket for socket in sockets if len(os.fsencode(socket)) <= SOCKET_PATH_MAX), sockets[-1])
 
 
 if __name__ == "__main__":
