@@ -70,6 +70,21 @@ def test_a_report_with_cuda_is_seen() -> None:
     assert cuda_parts(list(resolved(report))) == ["nvidia-cublas-cu12"]
 
 
+def test_a_stamp_holds_for_one_state_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another setup.cfg, another place, another goal or another torch: the set-up runs again."""
+    shutil.copy(ROOT / "setup.cfg", tmp_path)
+    here = bootstrap.stamp_text("run")
+    monkeypatch.setattr(bootstrap, "ROOT", tmp_path)
+    seen = [here, bootstrap.stamp_text("run"), bootstrap.stamp_text("test")]
+    monkeypatch.setenv("TORCH_INDEX", "https://example.org/whl/cu130")
+    seen.append(bootstrap.stamp_text("run"))
+    with (tmp_path / "setup.cfg").open("a") as file:
+        file.write("# changed\n")
+    seen.append(bootstrap.stamp_text("run"))
+    assert len(set(seen)) == len(seen)
+    assert seen[-1] == bootstrap.stamp_text("run")
+
+
 def test_the_wheel_is_whole(tmp_path: Path) -> None:
     # From a copy: setuptools leaves a build folder behind, which two runs at once would share.
     copy = tmp_path / "copy"
