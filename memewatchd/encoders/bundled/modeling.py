@@ -1,0 +1,181 @@
+"""The bundled model: a bag of words and a small convolutional network, into one space.
+
+A picture's vector is norm(D + g·C). D is what the drawing head makes of the network's features. C is
+what the network's own 1,000 classes say, as vectors of their names. g tells a photograph (1) from a
+drawing (0) by how flat its areas are: the classes were learned from photographs, and would only
+blur what the head says of a drawing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+from transformers import PreTrainedModel
+from transformers.utils.generic import ModelOutput
+
+from memewatchd.encoders.bundled.configuration import BundledConfig
+from memewatchd.encoders.bundled.efficientnet import FEATURES, EfficientNetLite0
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+FLAT_STEP = 2.0
+"""Neighbouring pixels (0 to 255) that differ by no more than this in every channel count as flat."""
+
+_HASH = (1_000_003, 8_191)
+"""Odd primes that spread pairs of token ids over the bigram table."""
+
+
+@dataclass
+class BundledOutput(ModelOutput):
+    """Like CLIP's: ``image_embeds`` (n, dim) and ``text_embeds`` (m, dim) of unit length, their cosines."""
+
+    logits_per_image: torch.Tensor | None = None
+    logits_per_text: torch.Tensor | None = None
+    text_embeds: torch.Tensor | None = None
+    image_embeds: torch.Tensor | None = None
+
+
+class ByteRows(nn.Module):
+    """An embedding table of int8 rows with a scale each; only the rows that are asked for become floats."""
+
+    values: Tensor
+    scale: Tensor
+
+    def __init__(self, rows: int, size: int) -> None:
+        super().__init__()
+        self.register_buffer("values", torch.zeros(rows, size, dtype=torch.int8))
+        self.register_buffer("scale", torch.zeros(rows, 1))
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """(…) int64 → (…, size) float."""
+        scale = self.scale[ids]
+        return self.values[ids].to(scale.dtype) * scale
+
+
+def bigram_ids(input_ids: Tensor, buckets: int) -> Tensor:
+    """The bucket of each pair of neighbouring tokens: (n, length) → (n, length - 1)."""
+    first, second = _HASH
+    return (input_ids[:, :-1] * first + input_ids[:, 1:] * second) % buckets
+
+
+class Words(nn.Module):
+    """Mean of the tokens' vectors + mean of the bigrams' vectors → perceptron → (n, projection_dim)."""
+
+    def __init__(self, config: BundledConfig) -> None:
+        super().__init__()
+        self.buckets = config.bigram_buckets
+        self.tokens: nn.Module = ByteRows(config.vocab_size, config.word_size)
+        self.bigrams: nn.Module = ByteRows(config.bigram_buckets, config.word_size)
+        self.norm = nn.LayerNorm(config.word_size)
+        self.inner = nn.Linear(config.word_size, config.words_hidden_size)
+        self.outer = nn.Linear(config.words_hidden_size, config.projection_dim)
+        self.short = nn.Linear(config.word_size, config.projection_dim, bias=False)
+        self.projection = nn.Linear(config.projection_dim, config.projection_dim)
+
+    def meaning(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """What is fitted to the teacher, before the projection into the pictures' space."""
+        weights = attention_mask.unsqueeze(-1).to(self.norm.weight.dtype)
+        bag = (self.tokens(input_ids) * weights).sum(1) / weights.sum(1).clamp(min=1)
+        if input_ids.shape[1] > 1:
+            pairs = weights[:, :-1] * weights[:, 1:]
+            found = self.bigrams(bigram_ids(input_ids, self.buckets))
+            bag = bag + (found * pairs).sum(1) / pairs.sum(1).clamp(min=1)
+        bag = self.norm(bag)
+        vectors: Tensor = self.short(bag) + self.outer(functional.gelu(self.inner(bag)))
+        return vectors
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        vectors: Tensor = self.projection(self.meaning(input_ids, attention_mask))
+        return vectors
+
+
+class DrawingHead(nn.Module):
+    """Features of the network → (n, projection_dim)."""
+
+    def __init__(self, config: BundledConfig) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(FEATURES)
+        self.inner = nn.Linear(FEATURES, config.head_hidden_size)
+        self.outer = nn.Linear(config.head_hidden_size, config.projection_dim)
+
+    def forward(self, features: Tensor) -> Tensor:
+        vectors: Tensor = self.outer(functional.gelu(self.inner(self.norm(features))))
+        return vectors
+
+
+class ClassWords(nn.Module):
+    """Features → logits of the original classes → the mean vector of the likeliest classes' names."""
+
+    vectors: Tensor
+
+    def __init__(self, config: BundledConfig) -> None:
+        super().__init__()
+        self.likeliest = config.likeliest_classes
+        self.classifier = nn.Linear(FEATURES, config.num_classes)
+        self.register_buffer("vectors", torch.zeros(config.num_classes, config.projection_dim))
+
+    def forward(self, features: Tensor) -> Tensor:
+        probabilities, classes = self.classifier(features).softmax(-1).topk(self.likeliest)
+        vectors: Tensor = (probabilities.unsqueeze(-1) * self.vectors[classes]).sum(1)
+        return vectors
+
+
+def flatness(pixel_values: Tensor, pixel_scale: float) -> Tensor:
+    """Share (n,) of neighbouring pixels, across and down, that differ by at most ``FLAT_STEP`` in each channel."""
+    limit = (FLAT_STEP + 0.5) / pixel_scale  # differences are whole steps: half a step is room for rounding
+    across = (pixel_values[:, :, :, 1:] - pixel_values[:, :, :, :-1]).abs().amax(1) < limit
+    down = (pixel_values[:, :, 1:] - pixel_values[:, :, :-1]).abs().amax(1) < limit
+    flat = across.sum((1, 2)) + down.sum((1, 2))
+    return flat / (across[0].numel() + down[0].numel())
+
+
+def photograph_gate(pixel_values: Tensor, config: BundledConfig) -> Tensor:
+    """How much each picture looks like a photograph: (n,) in 0…1."""
+    return torch.sigmoid((config.gate_flatness - flatness(pixel_values, config.pixel_scale)) / config.gate_width)
+
+
+class BundledModel(PreTrainedModel):  # type: ignore[no-untyped-call]
+    """Two towers into one space, asked as transformers' CLIP is."""
+
+    config_class = BundledConfig
+    base_model_prefix = ""
+    main_input_name = "pixel_values"
+    config: BundledConfig
+
+    def __init__(self, config: BundledConfig) -> None:
+        super().__init__(config)
+        self.words = Words(config)
+        self.network = EfficientNetLite0()
+        self.head = DrawingHead(config)
+        self.classes = ClassWords(config)
+        self.post_init()  # type: ignore[no-untyped-call]
+
+    def _init_weights(self, module: nn.Module) -> None:
+        """Nothing: weights come from a file, or from the training code."""
+
+    def get_text_features(self, input_ids: Tensor, attention_mask: Tensor | None = None, **_: Any) -> Tensor:
+        """Token ids (n, length), 1 in ``attention_mask`` where they count → unit-length (n, projection_dim)."""
+        if attention_mask is None:
+            attention_mask = torch.ones_like(input_ids)
+        return functional.normalize(self.words(input_ids, attention_mask), dim=-1)
+
+    def get_image_features(self, pixel_values: Tensor, **_: Any) -> Tensor:
+        """(x - 127) / 128 of pictures, (n, 3, image_size, image_size) → unit-length (n, projection_dim)."""
+        features = self.network(pixel_values)
+        drawing = functional.normalize(self.head(features), dim=-1)
+        classes = functional.normalize(self.classes(features), dim=-1)
+        gate = photograph_gate(pixel_values, self.config).unsqueeze(-1)
+        return functional.normalize(drawing + gate * classes, dim=-1)
+
+    def forward(
+        self, input_ids: Tensor, pixel_values: Tensor, attention_mask: Tensor | None = None, **_: Any
+    ) -> BundledOutput:
+        text = self.get_text_features(input_ids, attention_mask)
+        image = self.get_image_features(pixel_values)
+        cosines = text @ image.T
+        return BundledOutput(logits_per_image=cosines.T, logits_per_text=cosines, text_embeds=text, image_embeds=image)

@@ -1,0 +1,69 @@
+"""What each drawing may be called: English and Chinese, with the share of the time that each is said."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from training.concepts import load_concepts, squash
+from training.phrases import COLOURS
+from training.wordlists import read_cedict
+
+if TYPE_CHECKING:
+    from training.draw import Drawing
+
+
+@dataclass
+class Captions:
+    """The names of one meaning. ``identity`` is shared by drawings that mean the same; ``texts`` are its
+    captions with their weights; ``en`` and ``zh`` are the plain names, to put a colour before."""
+
+    identity: str
+    en: str
+    zh: str
+    texts: list[tuple[str, float]] = field(default_factory=list)
+
+    def coloured(self, colour: str) -> list[str]:
+        """The same with a colour that it clearly has."""
+        long, short = COLOURS[colour]
+        chinese = [f"{long}的{self.zh}", f"{short}{self.zh}"] if self.zh else []
+        return [f"{colour} {self.en}", *chinese]
+
+
+def chinese_names() -> dict[str, list[str]]:
+    """English word → Chinese words whose first sense it is, the shortest three."""
+    names: dict[str, list[str]] = defaultdict(list)
+    for entry in read_cedict():
+        if entry.senses and len(entry.simplified) <= 4 and entry.simplified not in names[entry.senses[0].lower()]:
+            names[entry.senses[0].lower()].append(entry.simplified)
+    return {english: sorted(words, key=len)[:3] for english, words in names.items() if words}
+
+
+def captions_for(drawings: list[Drawing]) -> list[Captions]:
+    """The captions of each drawing, in the same order; equal meanings share one object."""
+    concepts = load_concepts()
+    chinese = chinese_names()
+    known: dict[str, Captions] = {}
+    result = []
+    for drawing in drawings:
+        if drawing.concept:
+            concept = concepts[drawing.concept]
+            identity = squash(concept.en) or concept.key
+            if identity not in known:
+                texts = [(concept.en, 5.0), (concept.zh, 4.0), (concept.emoji, 0.3)]
+                texts += [(tag, 3.0 / len(concept.en_tags)) for tag in concept.en_tags]
+                texts += [(tag, 3.0 / len(concept.zh_tags)) for tag in concept.zh_tags]
+                texts += [(word, 0.5) for word in chinese.get(concept.en.lower(), [])]
+                if len(concept.en_tags) > 1:
+                    texts.append((" ".join(concept.en_tags[:2]), 0.5))
+                known[identity] = Captions(identity, concept.en, concept.zh, [pair for pair in texts if pair[0]])
+        else:
+            identity = squash(drawing.name) or drawing.name
+            if identity not in known:
+                names = chinese.get(drawing.name, [])
+                texts = [(drawing.name, 5.0), (drawing.category, 0.5), (f"{drawing.name} {drawing.category}", 0.5)]
+                texts += [(word, 4.0 / len(names)) for word in names]
+                known[identity] = Captions(identity, drawing.name, names[0] if names else "", texts)
+        result.append(known[identity])
+    return result
