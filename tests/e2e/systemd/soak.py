@@ -94,11 +94,14 @@ class Machine:
             "DBUS_SESSION_BUS_ADDRESS": f"unix:path=/run/user/{UID}/bus",
             **environment,
         }
-        enter = ["nsenter", f"--target={self.init}", "-m", "-p", "-u", "-i", "-C", "--root", "--wd"]
         become = ["setpriv", f"--reuid={UID}", f"--regid={UID}", "--init-groups"]
         assigned = [f"{name}={value}" for name, value in values.items()]
-        full = [*enter, "env", "-i", *assigned, *become, *command]
-        return subprocess.run(full, check=False, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+        return self.superuser("env", "-i", *assigned, *become, *command)
+
+    def superuser(self, *command: str) -> subprocess.CompletedProcess[str]:
+        """Run a command in there as root."""
+        enter = ["nsenter", f"--target={self.init}", "-m", "-p", "-u", "-i", "-C", "--root", "--wd"]
+        return subprocess.run([*enter, *command], check=False, capture_output=True, text=True, stdin=subprocess.DEVNULL)
 
     def systemctl(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return self.user("systemctl", "--user", *arguments)
@@ -133,11 +136,16 @@ def holds(condition: object, what: str) -> None:
     same(bool(condition), True, what)
 
 
-def check_installation(machine: Machine) -> None:
-    done = machine.user(
-        str(BIN / "python"), str(CLONE / "packaging/systemd/service.py"), "install", MEMES=f"{HOME}/Memes"
-    )
+def install(machine: Machine) -> subprocess.CompletedProcess[str]:
+    """What `make install-service` does once all is set up."""
+    script = str(CLONE / "packaging/systemd/service.py")
+    done = machine.user(str(BIN / "python"), script, "install", MEMES=f"{HOME}/Memes")
     print(done.stdout, done.stderr, sep="", flush=True)
+    return done
+
+
+def check_installation(machine: Machine) -> None:
+    done = install(machine)
     same(done.returncode, 0, "make install-service")
     same(machine.shown("ActiveState"), "active", "the service is active, so READY=1 came")
     same(machine.shown("ActiveState", "memewatchd.socket"), "active", "so is its socket")
@@ -254,6 +262,26 @@ def check_removal(machine: Machine) -> None:
     same(machine.shown("LoadState"), "not-found", "systemd knows it no more")
 
 
+def check_without_user_namespaces(machine: Machine) -> None:
+    """As on hosts that restrict them: the hardened service is refused, the plain one runs."""
+    forbid(machine, "[Service]\nRestrictNamespaces=yes\n")
+    done = install(machine)
+    same(done.returncode, 0, "make install-service where user namespaces are refused")
+    holds("without the hardening" in done.stdout, "says that it took the hardening back")
+    same(machine.shown("DropInPaths"), "", "the drop-in is gone")
+    same(machine.memewatch("wait", "--timeout", "120").returncode, 0, "the service runs without it")
+    forbid(machine, "")
+
+
+def forbid(machine: Machine, drop_in: str) -> None:
+    """Start the user's manager anew with a drop-in."""
+    file = ROOT / "etc/systemd/system/user@.service.d/soak.conf"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(drop_in)
+    machine.superuser("systemctl", "daemon-reload")
+    same(machine.superuser("systemctl", "restart", f"user@{UID}.service").returncode, 0, "a new user manager")
+
+
 def main() -> int:
     """Run every check; 1 at the first that fails."""
     if os.getuid() != 0 or shutil.which("debootstrap") is None:
@@ -269,6 +297,7 @@ def main() -> int:
         check_recovery(machine)
         check_wrong_settings(machine)
         check_removal(machine)
+        check_without_user_namespaces(machine)
     print("all held")
     return 0
 
