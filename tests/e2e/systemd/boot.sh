@@ -11,16 +11,16 @@ shift
 
 mount --make-rprivate /
 mount --bind "$root" "$root"
-for path in "$@"; do
-    mkdir -p "$root$path"
-    mount --bind -o ro "$path" "$root$path"
-done
 mount -t proc proc "$root/proc"
 mount --bind -o ro "$root/proc/sys" "$root/proc/sys"
 mount -t sysfs -o ro,nosuid,nodev,noexec sysfs "$root/sys"
 mount -t cgroup2 cgroup2 "$root/sys/fs/cgroup"
 mount -t tmpfs -o mode=755 tmpfs "$root/run"
-mount -t tmpfs tmpfs "$root/tmp"
+mount -t tmpfs -o mode=1777 tmpfs "$root/tmp"
+for path in "$@"; do
+    mkdir -p "$root$path"
+    mount --bind -o ro "$path" "$root$path"
+done
 mount -t tmpfs -o mode=755 tmpfs "$root/dev"
 mkdir "$root/dev/pts" "$root/dev/shm"
 for node in null:3 zero:5 full:7 random:8 urandom:9; do

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 CLONE = Path(__file__).resolve().parents[3]
 ROOT = Path(os.environ.get("SOAK_ROOT") or CLONE / ".run" / "systemd-root")
@@ -163,16 +163,21 @@ def check_hardening(machine: Machine) -> None:
     process = machine.user("cat", f"/proc/{pid}/status").stdout
     holds("NoNewPrivs:\t1" in process, "no new privileges")
     holds("Seccomp:\t2" in process, "system calls are filtered")
-    mounts = dict(mount_modes(machine.user("cat", f"/proc/{pid}/mountinfo").stdout))
-    same(mounts["/"], "ro", "the system is read-only")
-    same(mounts["/home"], "ro", "the home is read-only, the memes too")
-    same(mounts[f"{HOME}/.local/state/memewatchd"], "rw", "the state is not")
+    mounts = machine.user("cat", f"/proc/{pid}/mountinfo").stdout
+    for path in ("/", "/usr", HOME, f"{HOME}/Memes", "/tmp", f"/run/user/{UID}"):
+        same(mount_mode(mounts, path), "ro", f"{path} is read-only")
+    for path in (f"{HOME}/.local/state/memewatchd", f"{HOME}/.cache"):
+        same(mount_mode(mounts, path), "rw", f"{path} is not")
 
 
-def mount_modes(mountinfo: str) -> Iterator[tuple[str, str]]:
+def mount_mode(mountinfo: str, path: str) -> str:
+    """ "ro" or "rw", by the last mount that holds ``path``."""
+    found = ("", "")
     for line in mountinfo.splitlines():
-        fields = line.split()
-        yield fields[4], fields[5].split(",")[0]
+        point, options = line.split()[4:6]
+        if Path(path).is_relative_to(point) and len(point) >= len(found[0]):
+            found = (point, options.split(",")[0])
+    return found[1]
 
 
 def check_log(machine: Machine) -> None:
