@@ -16,6 +16,11 @@ from typing import TYPE_CHECKING
 
 import torch
 
+try:
+    import resvg_py  # noqa: F401
+except ImportError:
+    raise SystemExit("training needs more packages: pip install -r training/requirements.txt") from None
+
 from training import contrast, downloads, draw, evaluate, export, features, teacher, words
 from training.paths import BUNDLED
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -35,8 +36,11 @@ def chinese_names() -> dict[str, list[str]]:
     """English word → Chinese words whose first sense it is, the shortest three."""
     names: dict[str, list[str]] = defaultdict(list)
     for entry in read_cedict():
-        if entry.senses and len(entry.simplified) <= 4 and entry.simplified not in names[entry.senses[0].lower()]:
-            names[entry.senses[0].lower()].append(entry.simplified)
+        if not entry.senses or len(entry.simplified) > 5:
+            continue
+        english = re.sub(r"\s*\([^)]*\)", "", entry.senses[0]).strip().lower()
+        if entry.simplified not in names[english]:
+            names[english].append(entry.simplified)
     return {english: sorted(words, key=len)[:3] for english, words in names.items() if words}
 
 

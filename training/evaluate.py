@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +17,7 @@ from training.downloads import sha256
 from training.draw import VALIDATION_SET, read_drawings
 from training.export import class_names
 from training.paths import BUNDLED, ROOT, progress
-from training.wordlists import read_cedict, read_classes
+from training.wordlists import read_classes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
 
 RESULTS = ROOT / "results.md"
 BATCH = 32
+MARKS = ("<!-- figures, written by python -m training.evaluate -->", "<!-- end of figures -->")
 
 
 @dataclass
@@ -128,13 +128,14 @@ def main() -> None:
         recall(model.texts(unique) @ clip_vectors.T, [{name} for name in unique], names),
     )
 
-    classes = model.network.classes.vectors.numpy()
+    with torch.inference_mode():
+        classes = model.network.classes.vectors(torch.arange(1000)).numpy()
     first = [names[0] for names in read_classes()]
     keys = [str(index) for index in range(1000)]
     line(
         "class vectors by first name", 1000, 1000, recall(model.texts(first) @ classes.T, [{key} for key in keys], keys)
     )
-    chinese = _chinese_classes()
+    chinese = {index: names.chinese[0] for index, names in enumerate(class_names()) if names.chinese}
     line(
         "class vectors by Chinese name",
         len(chinese),
@@ -149,22 +150,16 @@ def main() -> None:
         "",
     ]
     RESULTS.write_text("\n".join(lines))
+    _into_card(lines[4:])
     print("\n".join(lines))
 
 
-def _chinese_classes() -> dict[int, str]:
-    """Classes whose name is the first sense of a CC-CEDICT entry."""
-    first: dict[str, str] = {}
-    for entry in read_cedict():
-        if entry.senses:
-            first.setdefault(entry.senses[0].lower(), entry.simplified)
-    found = {}
-    for index, (names, _) in enumerate(class_names()):
-        for name in names:
-            if (word := first.get(re.sub(r"\s*\(.*\)", "", name).lower())) and len(word) > 1:
-                found[index] = word
-                break
-    return found
+def _into_card(lines: list[str]) -> None:
+    """Puts the figures into the model card, between its two marks."""
+    card = BUNDLED / "MODEL_CARD.md"
+    before, _, rest = card.read_text().partition(MARKS[0])
+    _, _, after = rest.partition(MARKS[1])
+    card.write_text("\n".join([before + MARKS[0], *lines]) + MARKS[1] + after)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -13,6 +14,7 @@ from torch.nn import functional
 
 from memewatchd.encoders.bundled.modeling import BundledModel, Words
 from training.backbone import classifier, pretrained_backbone
+from training.captions import chinese_names
 from training.contrast import TOWERS
 from training.paths import BUNDLED
 from training.wordlists import Synset, read_classes, read_wordnet
@@ -38,7 +40,8 @@ PREPROCESSOR = {
 
 BROADEST_PARENT = 250
 """A WordNet parent that covers more classes than this says too little to be a name."""
-PARENTS_SHARE = 0.3
+SHARES = (0.5, 0.2, 0.2, 0.1)
+"""English names, Chinese names, wider names, wider Chinese names."""
 
 
 def quantise(table: Tensor) -> tuple[Tensor, Tensor]:
@@ -47,8 +50,24 @@ def quantise(table: Tensor) -> tuple[Tensor, Tensor]:
     return torch.round(table / scale).to(torch.int8), scale
 
 
-def class_names() -> list[tuple[list[str], list[str]]]:
-    """(names, wider names from WordNet) of each of the 1,000 classes."""
+def _to_bytes(state: dict[str, Tensor], *modules: str) -> None:
+    """Replaces the weights of ``modules`` by bytes and scales."""
+    for name in modules:
+        state[f"{name}.values"], state[f"{name}.scale"] = quantise(state.pop(f"{name}.weight"))
+
+
+@dataclass(frozen=True)
+class ClassNames:
+    """What a class may be called; ``wider`` names come from WordNet's parents, Chinese ones from CC-CEDICT."""
+
+    english: list[str]
+    chinese: list[str]
+    wider: list[str]
+    wider_chinese: list[str]
+
+
+def class_names() -> list[ClassNames]:
+    """The names of each of the 1,000 classes."""
     wordnet = read_wordnet()
     by_word: dict[str, list[str]] = {}
     for key, synset in wordnet.items():
@@ -61,13 +80,18 @@ def class_names() -> list[tuple[list[str], list[str]]]:
     for lineage in lineages:
         for key in lineage:
             covered[key] = covered.get(key, 0) + 1
-    return [
-        (
-            list(dict.fromkeys([*names, *(re.sub(r"\s*\(.*\)", "", name) for name in names)])),
-            [word for key in lineage if covered[key] <= BROADEST_PARENT for word in wordnet[key].words[:2]],
-        )
-        for names, lineage in zip(named, lineages, strict=True)
-    ]
+    dictionary = chinese_names()
+
+    def in_chinese(names: list[str]) -> list[str]:
+        return [word for name in names for word in dictionary.get(name.lower(), [])]
+
+    classes = []
+    for names, lineage in zip(named, lineages, strict=True):
+        english = list(dict.fromkeys([*names, *(re.sub(r"\s*\(.*\)", "", name) for name in names)]))
+        wider = [word for key in lineage if covered[key] <= BROADEST_PARENT for word in wordnet[key].words[:2]]
+        first = [wordnet[key].words[0] for key in lineage if covered[key] <= BROADEST_PARENT]
+        classes.append(ClassNames(english, in_chinese(english), wider, in_chinese(first)))
+    return classes
 
 
 def _synset_of(names: list[str], by_word: dict[str, list[str]], wordnet: dict[str, Synset]) -> str:
@@ -94,7 +118,7 @@ def _ancestors(key: str, wordnet: dict[str, Synset]) -> list[str]:
 
 
 def class_vectors(words: Words) -> Tensor:
-    """Unit-length (1000, projection_dim): the mean of each class's names, its wider names weighing less."""
+    """Unit-length (1000, projection_dim): the mean of each class's names, weighed by their kind."""
     tokenizer = load_tokenizer()
 
     def mean(texts: list[str]) -> Tensor:
@@ -103,11 +127,10 @@ def class_vectors(words: Words) -> Tensor:
         return functional.normalize(functional.normalize(vectors, dim=-1).mean(0), dim=-1)
 
     rows = []
-    for names, parents in class_names():
-        vector = mean(names)
-        if parents:
-            vector = (1 - PARENTS_SHARE) * vector + PARENTS_SHARE * mean(parents)
-        rows.append(functional.normalize(vector, dim=-1))
+    for names in class_names():
+        kinds = (names.english, names.chinese, names.wider, names.wider_chinese)
+        parts = [share * mean(kind) for share, kind in zip(SHARES, kinds, strict=True) if kind]
+        rows.append(functional.normalize(torch.stack(parts).sum(0), dim=-1))
     return torch.stack(rows)
 
 
@@ -117,15 +140,20 @@ def build_model(settings: BundledConfig) -> BundledModel:
     model = BundledModel(settings)
     model.train(False)
     words: dict[str, Tensor] = towers["words"]
-    for table in ("tokens", "bigrams"):
-        values, scale = quantise(words.pop(f"{table}.weight"))
-        words[f"{table}.values"], words[f"{table}.scale"] = values, scale
+    _to_bytes(words, "tokens", "bigrams")
     model.words.load_state_dict(words)
-    model.head.load_state_dict(towers["head"])
+    head: dict[str, Tensor] = towers["head"]
+    _to_bytes(head, "inner")
+    model.head.load_state_dict(head)
     model.network.load_state_dict(pretrained_backbone().state_dict())
     weight, bias = classifier()
-    model.classes.classifier.load_state_dict({"weight": weight, "bias": bias})
-    model.classes.vectors.copy_(class_vectors(model.words))
+    classes = {
+        "classifier.weight": weight,
+        "classifier.bias": bias,
+        "vectors.weight": class_vectors(model.words),
+    }
+    _to_bytes(classes, "classifier", "vectors")
+    model.classes.load_state_dict(classes)
     return model
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 EDGE = 160
-VIEWS = 1
+VIEWS = 4
 """Of each drawing: clean, two scenes, one in another colour."""
 
 PAINT = {

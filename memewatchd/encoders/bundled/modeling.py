@@ -57,6 +57,22 @@ class ByteRows(nn.Module):
         return self.values[ids].to(scale.dtype) * scale
 
 
+class ByteLinear(nn.Module):
+    """A linear layer whose weight is int8 with a scale for each output."""
+
+    values: Tensor
+    scale: Tensor
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.register_buffer("values", torch.zeros(outputs, inputs, dtype=torch.int8))
+        self.register_buffer("scale", torch.zeros(outputs, 1))
+        self.bias = nn.Parameter(torch.zeros(outputs))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return functional.linear(inputs, self.values.to(self.scale.dtype)) * self.scale.T + self.bias
+
+
 def bigram_ids(input_ids: Tensor, buckets: int) -> Tensor:
     """The bucket of each pair of neighbouring tokens: (n, length) → (n, length - 1)."""
     first, second = _HASH
@@ -100,7 +116,7 @@ class DrawingHead(nn.Module):
     def __init__(self, config: BundledConfig) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(FEATURES)
-        self.inner = nn.Linear(FEATURES, config.head_hidden_size)
+        self.inner: nn.Module = ByteLinear(FEATURES, config.head_hidden_size)
         self.outer = nn.Linear(config.head_hidden_size, config.projection_dim)
 
     def forward(self, features: Tensor) -> Tensor:
@@ -111,17 +127,15 @@ class DrawingHead(nn.Module):
 class ClassWords(nn.Module):
     """Features → logits of the original classes → the mean vector of the likeliest classes' names."""
 
-    vectors: Tensor
-
     def __init__(self, config: BundledConfig) -> None:
         super().__init__()
         self.likeliest = config.likeliest_classes
-        self.classifier = nn.Linear(FEATURES, config.num_classes)
-        self.register_buffer("vectors", torch.zeros(config.num_classes, config.projection_dim))
+        self.classifier = ByteLinear(FEATURES, config.num_classes)
+        self.vectors = ByteRows(config.num_classes, config.projection_dim)
 
     def forward(self, features: Tensor) -> Tensor:
         probabilities, classes = self.classifier(features).softmax(-1).topk(self.likeliest)
-        vectors: Tensor = (probabilities.unsqueeze(-1) * self.vectors[classes]).sum(1)
+        vectors: Tensor = (probabilities.unsqueeze(-1) * self.vectors(classes)).sum(1)
         return vectors
 
 
