@@ -44,7 +44,7 @@ class Engine:
         if uri.endswith(".db"):
             self.kind = "lite"
             file = Path(uri).expanduser().absolute()
-            self._lite = LiteServer(file, state_dir / f"{file.stem}.milvus-lite")
+            self._lite = LiteServer(file, state_dir)
             self.where = str(file)
             self.description = f"Milvus Lite {_version('milvus-lite')}, {file}"
         elif uri.startswith(("http://", "https://")) and urlsplit(uri).hostname:

@@ -14,16 +14,17 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import importlib.util
+import itertools
 import logging
 import os
-import re
 import shutil
 import signal
 import socket
 import sqlite3
+import struct
 import subprocess
-import tempfile
 import threading
 import time
 from pathlib import Path
@@ -34,15 +35,15 @@ _log = logging.getLogger(__name__)
 
 START_S = 30.0
 """How long the child may take until it answers on its socket (0.1 s on an idle machine)."""
-STOP_S = 5.0
-"""How long the child may take to end by itself (3 to 30 ms) before it is killed."""
-ORPHAN_S = 3.0
-"""How long to wait for the lock: the child of a daemon that was killed gives it up within a second."""
+STOP_S = 1.0
+"""How long the child may take to end by itself before it is killed. It takes 3 to 30 ms, or 10 s: its gRPC
+then waits for a poller of its own, when all is written and served."""
+ORPHAN_S = 15.0
+"""How long to wait for the child of a daemon that was killed; it may take those 10 s too."""
 
-_SOCKET_PATH_MAX = 100  # sun_path holds 108 bytes
-_PLAIN_PATH = re.compile(r"[A-Za-z0-9/._+-]*")
 _BLOCKED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
+_sockets = itertools.count(1)
 _open_files: set[str] = set()
 _open_files_lock = threading.Lock()
 
@@ -50,14 +51,14 @@ _open_files_lock = threading.Lock()
 class LiteServer:
     """One child that serves one ``.db`` file. Owned by the engine, which serialises its calls."""
 
-    def __init__(self, file: Path, run_dir: Path) -> None:
-        """``run_dir`` is for the socket and the logs; it is emptied. Nothing is opened before :meth:`start`."""
+    def __init__(self, file: Path, state_dir: Path) -> None:
+        """A folder of our own in ``state_dir`` is for the socket and the logs. Nothing is done before :meth:`start`."""
         self.file = Path(os.path.realpath(file))
-        self._run_dir = run_dir
-        self._made_dir: Path | None = None
+        name = hashlib.blake2b(os.fsencode(self.file), digest_size=4).hexdigest()
+        self._run_dir = state_dir.absolute() / f"milvus-lite-{name}"
+        self._run_fd: int | None = None
         self._lock_fd: int | None = None
         self._process: subprocess.Popen[bytes] | None = None
-        self._starts = 0
         self._owned = False
 
     @property
@@ -82,6 +83,9 @@ class LiteServer:
             self._take_lock()
             _refuse_foreign_file(self.file)
             return self._start(program)
+        except OSError as error:
+            self.stop()
+            raise StoreError(f"can't start Milvus Lite: {error.filename}: {error.strerror}") from error
         except BaseException:
             self.stop()
             raise
@@ -95,17 +99,17 @@ class LiteServer:
             try:
                 self._process.wait(STOP_S)
             except subprocess.TimeoutExpired:
-                _log.warning("Milvus Lite did not stop by itself; killing it")
                 self._process.kill()
                 self._process.wait()
             self._process = None
+        if self._run_fd is not None:
+            os.close(self._run_fd)
+            self._run_fd = None
+            shutil.rmtree(self._run_dir, ignore_errors=True)
         if self._owned:
             with _open_files_lock:
                 _open_files.discard(str(self.file))
             self._owned = False
-        if self._made_dir is not None:
-            shutil.rmtree(self._made_dir, ignore_errors=True)
-            self._made_dir = None
 
     def _own_file(self) -> None:
         # POSIX locks don't exclude within one process, and closing any descriptor of the lock file
@@ -129,7 +133,7 @@ class LiteServer:
             try:
                 fcntl.lockf(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
-                if time.monotonic() > deadline:
+                if not _held_by_orphan(self._lock_fd) or time.monotonic() > deadline:
                     raise StoreError(
                         f"{self.file} is in use by another program; stop it, or choose another file with --milvus"
                     ) from error
@@ -138,15 +142,17 @@ class LiteServer:
                 return
 
     def _start(self, program: Path) -> str:
-        run_dir = self._make_run_dir()
-        # A fresh name each time: gRPC holds back from an address that has just failed.
-        self._starts += 1
-        address = run_dir / f"{os.getpid()}-{self._starts}.sock"
-        errors = run_dir / "stderr.log"
+        shutil.rmtree(self._run_dir, ignore_errors=True)  # what a daemon that was killed left
+        self._run_dir.mkdir(mode=0o700)
+        self._run_fd = os.open(self._run_dir, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        # A fresh name each time: gRPC holds back from an address that has just failed, and pymilvus keeps
+        # schemas by address.
+        name = f"{next(_sockets)}.sock"
+        errors = self._run_dir / "stderr.log"
         environment = dict(os.environ)
         libraries = (str(program.parent), environment.get("LD_LIBRARY_PATH", ""))
         environment["LD_LIBRARY_PATH"] = ":".join(filter(None, libraries))
-        environment["TMPDIR"] = str(run_dir)
+        environment["TMPDIR"] = str(self._run_dir)
         environment["RUST_LOG"] = "off"
         errors_fd = os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         # The mask is this thread's alone; the child inherits it. Its own session keeps the terminal's
@@ -154,42 +160,32 @@ class LiteServer:
         before = signal.pthread_sigmask(signal.SIG_BLOCK, _BLOCKED)
         try:
             self._process = subprocess.Popen(
-                [program, self.file, f"unix:{address}", "ERROR", self.file.with_name(f".{self.file.name}.lock")],
+                [program, self.file, f"unix:{name}", "ERROR", self.file.with_name(f".{self.file.name}.lock")],
                 stdin=subprocess.DEVNULL,
                 stdout=errors_fd,
                 stderr=errors_fd,
-                cwd=run_dir,
+                cwd=self._run_dir,
                 env=environment,
                 umask=0o077,
                 start_new_session=True,
             )
-        except OSError as error:
-            raise StoreError(f"can't start {program}: {error.strerror}; install milvus-lite again") from error
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
             os.close(errors_fd)
+        # A socket's address has 108 bytes, and gRPC unescapes it: so the child binds a name in its working
+        # folder, and we go through a descriptor of that folder, wherever it lies and whatever it is called.
+        address = f"/proc/self/fd/{self._run_fd}/{name}"
         self._wait_until_it_listens(address, errors)
         return f"unix:{address}"
 
-    def _make_run_dir(self) -> Path:
-        run_dir = self._run_dir
-        if len(os.fsencode(run_dir)) + 24 > _SOCKET_PATH_MAX or not _PLAIN_PATH.fullmatch(str(run_dir)):
-            # Too long for a socket's address, or with characters that gRPC reads as its own.
-            run_dir = Path(tempfile.mkdtemp(prefix="memewatchd-"))
-        else:
-            shutil.rmtree(run_dir, ignore_errors=True)  # what a daemon that was killed left
-            run_dir.mkdir(mode=0o700)
-        self._made_dir = run_dir
-        return run_dir
-
-    def _wait_until_it_listens(self, address: Path, errors: Path) -> None:
+    def _wait_until_it_listens(self, address: str, errors: Path) -> None:
         assert self._process is not None
         deadline = time.monotonic() + START_S
         while True:
             with socket.socket(socket.AF_UNIX) as probe:
                 probe.settimeout(1)
                 with contextlib.suppress(OSError):
-                    probe.connect(str(address))
+                    probe.connect(address)
                     return
             if self._process.poll() is not None:
                 raise _start_failed(self.file, errors.read_text("utf-8", "replace"))
@@ -206,6 +202,20 @@ def _program() -> Path:
         if program.is_file():
             return program
     raise StoreError("milvus-lite 2.5 isn't installed here: pip install milvus-lite==2.5.1, or use --milvus http://…")
+
+
+def _held_by_orphan(lock_fd: int) -> bool:
+    """Whether a Milvus Lite child holds the lock, not a program that has one: then its parent is gone, and it
+    is about to end. True too if nobody holds it any more."""
+    layout = "hhqqi"  # struct flock: type, whence, start, length, pid
+    asked = struct.pack(layout, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+    kind, _, _, _, pid = struct.unpack(layout, fcntl.fcntl(lock_fd, fcntl.F_GETLK, asked))
+    if kind == fcntl.F_UNLCK:
+        return True
+    try:
+        return os.readlink(f"/proc/{pid}/exe").removesuffix(" (deleted)").endswith("/milvus_lite/lib/milvus")
+    except OSError:
+        return False
 
 
 def _refuse_foreign_file(file: Path) -> None:

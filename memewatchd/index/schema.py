@@ -37,7 +37,9 @@ MAX_ERROR_BYTES: Final = 2048
 PREFIX: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 FINGERPRINT: Final = re.compile(r"[0-9a-f]{1,64}")
 HASH: Final = re.compile(r"[0-9a-f]{64}")
-"""A row id of ``files``, and a digest: the only values that enter an expression."""
+"""A row id of ``files``, and a digest."""
+KEY: Final = re.compile(r"[0-9a-f]{64}(-[0-9]{1,9})?")
+"""A primary key. These two are the only values that enter an expression."""
 
 _MARKER = re.compile(r"memewatchd (files|pictures), schema (\d+)\b")
 

@@ -263,21 +263,36 @@ class Store:
         return self._call("look at a collection", look)
 
     def _read(self, name: str, fields: Sequence[str], expression: str = "") -> Iterator[dict[str, Any]]:
-        """Rows that match, each id once (Lite may hold an id twice)."""
+        """Rows that match, each id once (Lite may hold an id twice), in the order of their ids.
+
+        This is what pymilvus' query_iterator does; but that asks once without any timeout.
+        """
         size = READ_ROWS[self._engine.kind]
-        iterator = self._call(
-            "read rows",
-            lambda client: client.query_iterator(
-                name, batch_size=size, filter=expression or 'id != ""', output_fields=fields, timeout=READ_S
-            ),
-        )
-        seen: set[str] = set()
-        while batch := self._call("read rows", lambda _: iterator.next()):
+        last = ""
+        while True:
+            after = f'id > "{last}"' + (f" and {expression}" if expression else "")
+
+            def ask(client: Any, after: str = after) -> list[dict[str, Any]]:
+                found = client.query(
+                    name,
+                    filter=after,
+                    output_fields=list(fields),
+                    limit=size,
+                    timeout=READ_S,
+                    iterator="True",  # the rows with the least ids, in their order
+                    reduce_stop_for_best="True",
+                )
+                return list(found)
+
+            batch = self._call("read rows", ask)
             for row in batch:
-                if row["id"] not in seen:
-                    seen.add(row["id"])
+                if row["id"] != last:
+                    last = row["id"]
                     yield row
-        iterator.close()
+            if len(batch) < size:
+                return
+            if not schema.KEY.fullmatch(last):
+                raise StoreError(f"collection {name} holds rows that memewatchd did not write; drop it")
 
     def _insert(self, name: str, entities: Sequence[dict[str, Any]]) -> None:
         doubtful = self._doubtful.get(name, set()) & {entity["id"] for entity in entities}

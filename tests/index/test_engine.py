@@ -1,0 +1,362 @@
+"""Opening, losing, reviving and closing Milvus."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import signal
+import socket
+import sqlite3
+import stat
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from milvus_server import ON_SERVER, MilvusServer
+
+from memewatchd.errors import StoreError, StoreUnavailable
+from memewatchd.index import engine as engine_module
+from memewatchd.index.engine import Engine
+from memewatchd.index.store import Store
+from memewatchd.meme import Digest, FileRow, FileStat
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ROW = FileRow(b"/a.png", FileStat(1, 2, 3, 4), Digest("ab" * 32), 5)
+VECTOR = np.array([1, 0, 0], np.float32)
+
+
+def eventually(condition: Callable[[], bool], seconds: float = 20) -> bool:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def runs(pid: int) -> bool:
+    """Whether a process runs; a zombie doesn't."""
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text("ascii", "replace")
+    except FileNotFoundError:
+        return False
+    return status.rpartition(")")[2].split()[0] not in "ZX"
+
+
+def filled(engine: Engine) -> Store:
+    store = Store(engine)
+    store.open_files()
+    store.open_pictures("aa", 3)
+    store.insert_files([ROW])
+    store.insert_pictures([(ROW.digest, 0, VECTOR)])
+    return store
+
+
+def test_what_was_stored_is_there_after_reopening(state_dir: Path) -> None:
+    uri = str(state_dir / "index.db")
+    with Engine.open(uri, "", state_dir) as engine:
+        filled(engine)
+    with Engine.open(uri, "", state_dir) as engine:
+        store = Store(engine)
+        store.open_files()
+        store.open_pictures("aa", 3)
+        assert list(store.read_files()) == [ROW]
+        assert store.picture_digests() == {ROW.digest}
+        assert store.search_pictures(VECTOR, 5)[0].digest == ROW.digest
+
+
+def test_after_the_child_was_killed_the_index_says_so_and_can_be_revived(lite: Engine) -> None:
+    store = filled(lite)
+    assert lite.alive()
+    assert lite.pid is not None
+    os.kill(lite.pid, signal.SIGKILL)
+    assert eventually(lambda: not lite.alive())
+    with pytest.raises(StoreUnavailable):
+        list(store.read_files())
+    with pytest.raises(StoreUnavailable):
+        store.search_pictures(VECTOR, 5)
+    with pytest.raises(StoreUnavailable):
+        store.insert_files([ROW])
+    lite.revive()
+    assert lite.alive()
+    assert store.search_pictures(VECTOR, 5)[0].digest == ROW.digest
+    store.insert_files([ROW])
+    assert list(store.read_files()) == [ROW]
+
+
+def test_calls_in_flight_while_the_child_dies_end_with_store_unavailable(lite: Engine) -> None:
+    store = filled(lite)
+    ends: list[BaseException] = []
+
+    def search_on() -> None:
+        try:
+            while True:
+                store.search_pictures(VECTOR, 5)
+        except BaseException as error:  # noqa: BLE001  its type is what is tested
+            ends.append(error)
+
+    threads = [threading.Thread(target=search_on) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    assert lite.pid is not None
+    os.kill(lite.pid, signal.SIGKILL)
+    for thread in threads:
+        thread.join(60)
+    assert [type(error) for error in ends] == [StoreUnavailable] * 3
+
+
+def test_a_child_that_hangs_does_not_hang_us(lite: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    for limit in ("SEARCH_S", "READ_S", "WRITE_S"):
+        monkeypatch.setattr(f"memewatchd.index.store.{limit}", 0.5)
+    store = filled(lite)
+    pid = lite.pid
+    assert pid is not None
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        with pytest.raises(StoreUnavailable):
+            store.search_pictures(VECTOR, 5)
+        with pytest.raises(StoreUnavailable):
+            list(store.read_files())
+        with pytest.raises(StoreUnavailable):
+            store.delete_files([ROW.id])
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def test_a_child_that_hangs_is_ended_by_close(lite: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("memewatchd.index.lite.STOP_S", 0.2)
+    pid = lite.pid
+    assert pid is not None
+    os.kill(pid, signal.SIGSTOP)
+    lite.close()
+    assert not runs(pid)
+
+
+def test_close_leaves_no_process_and_only_the_database(lite: Engine, state_dir: Path) -> None:
+    filled(lite)
+    pid = lite.pid
+    assert pid is not None
+    lite.close()
+    lite.close()
+    assert not runs(pid)
+    assert sorted(path.name for path in state_dir.iterdir()) == [".index.db.lock", "index.db"]
+    with pytest.raises(StoreUnavailable, match="not open"):
+        lite.call("list", lambda client: client.list_collections(timeout=5))
+    with pytest.raises(StoreError, match="closed"):
+        lite.revive()
+
+
+def test_all_files_are_private(state_dir: Path) -> None:
+    before = os.umask(0)
+    try:
+        with Engine.open(str(state_dir / "index.db"), "", state_dir) as engine:
+            filled(engine)
+            modes = {
+                path.relative_to(state_dir): stat.S_IMODE(path.lstat().st_mode)
+                for path in state_dir.rglob("*")
+                if not path.is_symlink()
+            }
+            assert os.umask(0) == 0
+    finally:
+        os.umask(before)
+    assert any(path.suffix == ".sock" for path in modes)
+    assert {path: oct(mode) for path, mode in modes.items() if mode & 0o077} == {}
+
+
+def test_a_path_that_no_socket_can_have(tmp_path: Path) -> None:
+    state_dir = tmp_path / ("a long name " * 9) / "#?%41 ünïcode"
+    state_dir.mkdir(parents=True)
+    with Engine.open(str(state_dir / "my memes' index — 1.db"), "", state_dir) as engine:
+        assert list(filled(engine).read_files()) == [ROW]
+        assert list(state_dir.glob("milvus-lite-*/*.sock")) != []
+
+
+CHILD = """
+import sys, time
+from pathlib import Path
+from memewatchd.index.engine import Engine
+engine = Engine.open(sys.argv[1], "", Path(sys.argv[1]).parent)
+try:
+    print(engine.pid, flush=True)
+    time.sleep(600)
+except KeyboardInterrupt:
+    assert engine.alive()
+    print(engine.call("list", lambda client: client.list_collections(timeout=5)), flush=True)
+    engine.close()
+    print("closed", flush=True)
+"""
+
+
+@pytest.fixture
+def other(state_dir: Path) -> Callable[[], tuple[subprocess.Popen[str], int]]:
+    """Starts another program that holds ``index.db`` open; gives it and its child's process id."""
+
+    def start() -> tuple[subprocess.Popen[str], int]:
+        program = subprocess.Popen(
+            [sys.executable, "-c", CHILD, str(state_dir / "index.db")],
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        assert program.stdout is not None
+        return program, int(program.stdout.readline())
+
+    return start
+
+
+@pytest.mark.parametrize("also", [signal.SIGTERM, signal.SIGHUP, None])
+def test_ctrl_c_leaves_the_child_to_us(
+    other: Callable[[], tuple[subprocess.Popen[str], int]], also: signal.Signals | None
+) -> None:
+    program, child = other()
+    with program:
+        assert os.getpgid(child) != program.pid
+        for signum in filter(None, (signal.SIGINT, also)):
+            os.kill(child, signum)  # as a terminal, or systemd, would
+        os.killpg(program.pid, signal.SIGINT)
+        assert program.stdout is not None
+        assert program.stdout.read().splitlines() == ["[]", "closed"]
+        assert program.wait(20) == 0
+    assert not runs(child)
+
+
+def test_the_child_ends_when_we_are_killed_and_the_next_start_is_clean(
+    other: Callable[[], tuple[subprocess.Popen[str], int]], state_dir: Path
+) -> None:
+    program, child = other()
+    with program:
+        program.kill()
+    with Engine.open(str(state_dir / "index.db"), "", state_dir) as engine:
+        filled(engine)
+        assert len(list(state_dir.glob("milvus-lite-*/*.sock"))) == 1
+    assert eventually(lambda: not runs(child))
+
+
+def test_a_file_in_use_is_refused_and_its_user_not_disturbed(
+    other: Callable[[], tuple[subprocess.Popen[str], int]], state_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("memewatchd.index.lite.ORPHAN_S", 0.2)
+    program, child = other()
+    with program:
+        with pytest.raises(StoreError, match=r"index\.db is in use by another program"):
+            Engine.open(str(state_dir / "index.db"), "", state_dir)
+        os.killpg(program.pid, signal.SIGINT)
+        assert program.stdout is not None
+        assert program.stdout.read().splitlines() == ["[]", "closed"]
+    assert not runs(child)
+
+
+def test_a_file_is_opened_once_in_a_program(lite: Engine, state_dir: Path) -> None:
+    store = filled(lite)
+    link = state_dir / "link.db"
+    link.symlink_to("index.db")
+    for uri in (state_dir / "index.db", link):
+        with pytest.raises(StoreError, match="already open"):
+            Engine.open(str(uri), "", state_dir)
+    assert list(store.read_files()) == [ROW]
+
+
+@pytest.mark.parametrize("content", [b"not a database" * 1000, b"SQLite format 3\0" + bytes(5000)])
+def test_a_file_that_is_not_milvus_lites_is_named_and_left_as_it_is(state_dir: Path, content: bytes) -> None:
+    file = state_dir / "index.db"
+    file.write_bytes(content)
+    with pytest.raises(StoreError, match=r"index\.db.*move it away"):
+        Engine.open(str(file), "", state_dir)
+    assert file.read_bytes() == content
+
+
+def test_another_programs_sqlite_file_is_left_as_it_is(state_dir: Path) -> None:
+    file = state_dir / "photos #1.db"
+    with contextlib.closing(sqlite3.connect(file)) as connection:
+        connection.execute("CREATE TABLE photos (name)")
+        connection.commit()
+    content = file.read_bytes()
+    with pytest.raises(StoreError, match="not a Milvus Lite database"):
+        Engine.open(str(file), "", state_dir)
+    assert file.read_bytes() == content
+
+
+def test_a_folder_and_a_missing_folder_are_named(state_dir: Path) -> None:
+    (state_dir / "index.db").mkdir()
+    with pytest.raises(StoreError, match=r"index\.db is a folder"):
+        Engine.open(str(state_dir / "index.db"), "", state_dir)
+    with pytest.raises(StoreError, match="nowhere: no such folder"):
+        Engine.open(str(state_dir / "nowhere" / "index.db"), "", state_dir)
+
+
+@pytest.mark.parametrize("uri", ["", "index", "ftp://host:1", "http://", "localhost:19530"])
+def test_an_address_that_is_none_is_refused(state_dir: Path, uri: str) -> None:
+    with pytest.raises(StoreError, match="--milvus"):
+        Engine.open(uri, "", state_dir)
+
+
+def test_a_server_that_is_not_there(state_dir: Path) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        uri = f"http://127.0.0.1:{unused.getsockname()[1]}"
+        with pytest.raises(StoreUnavailable, match=f"{uri} did not answer.*start it"):
+            Engine.open(uri, "", state_dir)
+
+
+def test_a_server_that_never_answers(state_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_module, "CONNECT_S", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        uri = f"http://user:secret@127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(StoreUnavailable, match="did not answer") as caught:
+            Engine.open(uri, "", state_dir)
+        assert "secret" not in str(caught.value)
+
+
+@ON_SERVER
+def test_a_wrong_token_is_said_to_be_one(milvus_server: MilvusServer, state_dir: Path) -> None:
+    for token in ("", "root:wrong"):
+        with pytest.raises(StoreError, match=r"refuses the token.*--milvus-token-file") as caught:
+            Engine.open(milvus_server.uri, token, state_dir)
+        assert not isinstance(caught.value, StoreUnavailable)
+    with Engine.open(milvus_server.uri, milvus_server.token + "\n", state_dir) as engine:
+        assert engine.kind == "server"
+        assert engine.alive()
+        assert milvus_server.uri in engine.description
+
+
+@ON_SERVER
+def test_a_server_is_connected_to_anew(milvus_server: MilvusServer, state_dir: Path) -> None:
+    with Engine.open(milvus_server.uri, milvus_server.token, state_dir) as engine:
+        store = Store(engine, f"t{secrets.token_hex(6)}_")
+        store.open_files()
+        store.insert_files([ROW])
+        engine.revive()
+        assert list(store.read_files()) == [ROW]
+        engine.client.drop_collection(f"{store._prefix}files", timeout=30)
+
+
+def test_opening_is_silent_and_heeds_no_surroundings(state_dir: Path) -> None:
+    """pymilvus refuses to be imported with such a MILVUS_URI, and logs failures by itself."""
+    script = (
+        "import sys; from pathlib import Path; from memewatchd.index.engine import Engine;"
+        "from memewatchd.index.store import Store; import memewatchd.index.state;"
+        "assert 'pymilvus' not in sys.modules;"
+        "e = Engine.open(sys.argv[1], '', Path(sys.argv[1]).parent); s = Store(e); s.open_files();"
+        "list(s.read_files()); e._lite._process.kill(); e._lite._process.wait(); e._lite.alive = lambda: True\n"
+        "try: list(s.read_files())\n"
+        "except Exception as error: assert type(error).__name__ == 'StoreUnavailable', error\n"
+        "else: raise SystemExit('it answered')\n"
+        "assert 'pkg_resources' not in sys.modules; e.close()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", script, str(state_dir / "index.db")],
+        env=os.environ | {"MILVUS_URI": "./notes.db"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
