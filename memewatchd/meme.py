@@ -7,6 +7,8 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, NewType
 
 if TYPE_CHECKING:
+    import os
+
     import numpy as np
     from numpy.typing import NDArray
 
@@ -14,6 +16,11 @@ Digest = NewType("Digest", str)
 """BLAKE2b-256 of a whole file, 64 lower-case hex digits. Same digest, same vectors."""
 
 DIGEST_BYTES = 32
+_INT64_MAX = (1 << 63) - 1
+
+
+def _within(number: int) -> int:
+    return max(-_INT64_MAX - 1, min(number, _INT64_MAX))
 
 
 def new_digest() -> blake2b:
@@ -29,6 +36,11 @@ class FileStat:
     mtime_ns: int
     ctime_ns: int
     ino: int
+
+    @classmethod
+    def of(cls, result: os.stat_result) -> FileStat:
+        """Times beyond INT64 (the year 2262; btrfs and tmpfs go further) stand at its end, as they do in Milvus."""
+        return cls(result.st_size, _within(result.st_mtime_ns), _within(result.st_ctime_ns), result.st_ino)
 
     @property
     def content_key(self) -> tuple[int, int, int]:

@@ -62,11 +62,6 @@ class Picture:
 Outcome = Gone | Unstable | NoMeme | Broken | Picture
 
 
-def file_stat(result: os.stat_result) -> FileStat:
-    """The part of ``os.stat`` that tells one state of a file from another."""
-    return FileStat(result.st_size, result.st_mtime_ns, result.st_ctime_ns, result.st_ino)
-
-
 class Reader:
     """Reads files for the mirror; owned by the sync thread.
 
@@ -113,7 +108,7 @@ class Reader:
         if not has_picture_extension(path):
             return NoMeme(seen)
         try:
-            seen = file_stat(os.stat(path))
+            seen = FileStat.of(os.stat(path))
         except OSError:
             return Gone()
         if error.errno in (errno.EACCES, errno.EPERM):
@@ -124,7 +119,7 @@ class Reader:
         result = os.fstat(fd)
         if not stat_module.S_ISREG(result.st_mode):
             return Gone()
-        before = file_stat(result)
+        before = FileStat.of(result)
         head = os.pread(fd, HEAD_BYTES, 0)
         kind = sniff(head)
         promised = has_picture_extension(path)
@@ -136,7 +131,7 @@ class Reader:
             reason = f"too large: {before.size / 2**20:.0f} MiB (limit {self._max_bytes / 2**20:.0f} MiB)"
             return Broken(before, Digest(""), reason)
         digest = self._digest(fd)
-        if file_stat(os.fstat(fd)) != before:
+        if FileStat.of(os.fstat(fd)) != before:
             return Unstable(before)
         if kind is None:
             return Broken(before, digest, why_not_a_picture(path, before.size))

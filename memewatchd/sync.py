@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Protocol
 from memewatchd.errors import Degraded, EncoderError, Paused, StoreError
 from memewatchd.folder.dirty import Dirty
 from memewatchd.folder.plan import Plan, make_plan
+from memewatchd.meme import FileStat
 from memewatchd.progress import Event
 from memewatchd.words import name_words
 
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from memewatchd.index.catalog import Catalog
     from memewatchd.index.ledger import Ledger
     from memewatchd.intake import Finished, Intake
-    from memewatchd.meme import FileRow, FileStat, FrameSpec
+    from memewatchd.meme import FileRow, FrameSpec
     from memewatchd.progress import Progress
 
 log = logging.getLogger(__name__)
@@ -56,13 +57,6 @@ class Watches(Protocol):
     def start(self) -> None: ...
     def stop(self) -> None: ...
     def check(self) -> None: ...
-
-
-class Index(Protocol):
-    """How the mirror opens Milvus, and opens it again after it failed."""
-
-    def open(self) -> None: ...
-    def revive(self) -> None: ...
 
 
 class Model(Protocol):
@@ -94,7 +88,7 @@ class Mirror:
         disk: Disk,
         dirty: DirtySet,
         watcher: Watches,
-        index: Index,
+        open_index: Callable[[], None],
         ledger: Ledger,
         catalog: Catalog,
         intake: Intake,
@@ -109,7 +103,7 @@ class Mirror:
         self._disk = disk
         self._dirty = dirty
         self._watcher = watcher
-        self._index = index
+        self._open_index = open_index
         self._ledger = ledger
         self._catalog = catalog
         self._intake = intake
@@ -130,11 +124,12 @@ class Mirror:
         self._finished: list[Finished] = []
         self._flush_at = 0.0
         self._encoded: set[str] = set()
-        self._active = False
         self._check_at = 0.0
         self._sweep_at = 0.0
         self.is_open = False
         """Whether the index has been read: from then on names are known."""
+        self.is_active = False
+        """Whether the model's pictures are open: from then on they can be searched, and files be read."""
         self.beaten_at = clock()
         """When the thread last came round; the watchdog looks at it."""
 
@@ -176,6 +171,8 @@ class Mirror:
                     patience = RECONNECT_S[0]
                     self._follow()
                 except Exception as error:  # noqa: BLE001 - whatever it was: drop all, look again, repair
+                    if self._stop.is_set():
+                        return  # what it works with may have been closed under it
                     self._lose(error)
                     self._nap(patience)
                     patience = min(patience * 2, RECONNECT_S[1])
@@ -183,12 +180,9 @@ class Mirror:
             self._watcher.stop()
 
     def _open(self, first: bool) -> None:
-        if first:
-            self._index.open()
-        else:
-            self._index.revive()
+        self._open_index()
         self._ledger.load()
-        self._active = False
+        self.is_active = False
         self.is_open = True
         self._progress.problems.pop("index", None)
         log.info("the index holds %d files", len(self._catalog.rows()))
@@ -205,7 +199,7 @@ class Mirror:
             log.error("the model failed: %s", error)
             self._progress.problems["index"] = f"the model failed: {error}"
         else:
-            log.error("the mirror failed; it starts anew")
+            log.error("the mirror failed; it starts anew", exc_info=error)
             self._progress.problems["index"] = f"the mirror failed and starts anew: {error!r} (a bug; the log has more)"
         self._intake.reset()
         self._finished.clear()
@@ -328,7 +322,7 @@ class Mirror:
                 del self._no_memes[path]
         plan = make_plan(disk, self._catalog.rows_where(look.scope.covers), self._moved_from)
         for row in plan.keep:
-            if self._active and not row.error and not self._catalog.has_vector(row.digest):
+            if self.is_active and not row.error and not self._catalog.has_vector(row.digest):
                 plan.read[row.path] = row.stat
         return plan
 
@@ -336,12 +330,12 @@ class Mirror:
         """A row outside the scope whose path no longer holds its file: its folder's events are still to come."""
         for row in self._catalog.with_content(stat.content_key):
             try:
-                there = os.stat(row.path)
+                there = FileStat.of(os.stat(row.path))
             except OSError:
                 if not self._catalog.is_away(row.path):
                     return row
                 continue
-            if (there.st_ino, there.st_size, there.st_mtime_ns) != stat.content_key:
+            if there.content_key != stat.content_key:
                 return row
         return None
 
@@ -389,10 +383,10 @@ class Mirror:
             if self._unsettled():
                 self._progress.fail_walks(Degraded(self._model.failed))
             return
-        if self._active or not self._model.ready:
+        if self.is_active or not self._model.ready:
             return
         self._intake.use(self._activate())
-        self._active = True
+        self.is_active = True
         lacking = [row for row in self._catalog.rows() if not row.error and not self._catalog.has_vector(row.digest)]
         if lacking and self._progress.scanned:
             log.info("%d files are still to be encoded with this model", len(lacking))
@@ -488,15 +482,11 @@ class Mirror:
         self._progress.pending = len(self._todo) + len(self._waiting) + len(self._intake) + len(self._finished)
 
     def _sweep_if_settled(self) -> None:
-        if self._active and not self._progress.pending and self._progress.scanned and self._clock() >= self._sweep_at:
+        if self.is_active and not self._progress.pending and self._progress.scanned and self._clock() >= self._sweep_at:
             self._sweep_at = self._clock() + SWEEP_S
             swept = self._ledger.sweep()
             if swept:
                 log.info("%d pictures that no file has had for a month are dropped", swept)
-
-
-def _says_the_same(row: FileRow, before: FileRow | None) -> bool:
-    return before is not None and (before.digest, before.error) == (row.digest, row.error)
 
 
 def _within(dirty: Dirty, here: Iterable[bytes], roots: Sequence[bytes]) -> Dirty:

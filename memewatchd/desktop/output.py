@@ -107,21 +107,17 @@ def status_text(status: Mapping[str, Any]) -> str:
     if status.get("words_pending"):
         lines.append(_row("words", f"{status['words_pending']:,} pictures still to be read"))
     lines += [_row("problem", _line(str(problem))) for problem in status.get("problems") or ()]
-    model = status.get("model")
-    if isinstance(model, dict):
-        lines += _model_rows(model)
-    elif model:
-        lines.append(_row("model", str(model)))
+    if status.get("model"):
+        state = status.get("model_state")
+        lines.append(_row("model", _with_reason(status["model"], "" if state == "ready" else state)))
+        lines += [_row("", _line(str(advice))) for advice in status.get("advice") or ()]
     if status.get("engine"):
         lines.append(_row("index", _line(str(status["engine"]))))
-    watching = status.get("watching")
-    if isinstance(watching, dict):
-        lines.append(_row("watching", _with_reason(watching.get("mode", ""), watching.get("why"))))
-    elif watching:
-        lines.append(_row("watching", str(watching)))
+    if status.get("watching"):
+        lines.append(_row("watching", _with_reason(status["watching"], status.get("watching_why"))))
     for root in status.get("roots") or ():
-        away = root.get("away")
-        lines.append(_row("folder", _line(str(root.get("path", ""))) + (f"  AWAY: {_line(str(away))}" if away else "")))
+        away = f"  AWAY: {_line(str(root.get('why', '')))}" if root.get("away") else ""
+        lines.append(_row("folder", _line(str(root.get("path", ""))) + away))
     if status.get("uptime_s") is not None:
         lines.append(_row("up", duration(status["uptime_s"])))
     return "\n".join(lines) + "\n"
@@ -141,13 +137,6 @@ def _headline(status: Mapping[str, Any]) -> str:
         if details:
             line += f" ({', '.join(details)})"
     return line
-
-
-def _model_rows(model: Mapping[str, Any]) -> list[str]:
-    state = model.get("state")
-    rows = [_row("model", _with_reason(model.get("name", "none"), "" if state == "ready" else state))]
-    rows += [_row("", _line(str(model[key]))) for key in ("note", "limits", "better") if model.get(key)]
-    return rows
 
 
 def _with_reason(what: object, why: object) -> str:

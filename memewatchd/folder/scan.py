@@ -181,7 +181,7 @@ class Disk:
                         _blind(look, entry.path, error)
                     continue
                 if modes.S_ISREG(found.st_mode):
-                    files[entry.path] = FileStat(found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
+                    files[entry.path] = FileStat.of(found)
         return files, subfolders
 
     def _ignored(self, root: bytes, path: bytes, is_dir: bool) -> bool:

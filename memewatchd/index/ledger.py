@@ -14,6 +14,7 @@ import os
 import time
 from typing import TYPE_CHECKING, Protocol
 
+from memewatchd.index.schema import fit
 from memewatchd.meme import Digest, FileRow, FileStat
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ class Rows(Protocol):
     """What the ledger needs of the store."""
 
     def read_files(self) -> Iterator[FileRow]: ...
-    def insert_files(self, rows: Sequence[FileRow]) -> None: ...
+    def insert_files(self, rows: Sequence[FileRow]) -> object: ...
     def delete_files(self, ids: Collection[str]) -> None: ...
     def open_pictures(self, fingerprint: str, dim: int) -> None: ...
     def picture_digests(self) -> set[Digest]: ...
@@ -89,7 +90,8 @@ class Ledger:
             for digest in fresh:
                 catalog.add_vector(digest)
 
-        new = {row.path: row for row in rows}
+        # As Milvus will hold them, or a row that is too long would differ from itself after a restart.
+        new = {row.path: fit(row) for row in rows}
         old = {row.id: row for row in forget}
         for path, row in list(new.items()):
             before = catalog.get(path)
@@ -161,8 +163,6 @@ def _tombstone(digest: Digest, since: int, size: FileRow | None = None) -> FileR
 
 def _fits_disk(row: FileRow) -> bool:
     try:
-        result = os.stat(row.path)
+        return FileStat.of(os.stat(row.path)) == row.stat
     except OSError:
         return False
-    stat = FileStat(result.st_size, result.st_mtime_ns, result.st_ctime_ns, result.st_ino)
-    return stat == row.stat

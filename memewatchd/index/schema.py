@@ -97,18 +97,14 @@ def make_index(client: Any, kind: Kind, vector: str, engine: Literal["lite", "se
 
 
 def fit(row: FileRow) -> FileRow:
-    """``row`` as it can be stored: ``error`` and ``text`` cut to their byte limits, at a character's end,
-    and times beyond INT64 (the year 2262; btrfs and tmpfs go further) held at its end.
+    """``row`` as it can be stored: ``error`` and ``text`` cut to their byte limits, at a character's end.
 
-    A row's id is a hash over all these, so fit a row before its id is used.
+    A row's id is a hash over these too, so fit a row before its id is used.
     """
     error, text = _cut(row.error, MAX_ERROR_BYTES), _cut(row.text, MAX_TEXT_BYTES)
-    stat = row.stat
-    if not (_fits(stat.mtime_ns) and _fits(stat.ctime_ns)):
-        stat = dataclasses.replace(stat, mtime_ns=_clamp(stat.mtime_ns), ctime_ns=_clamp(stat.ctime_ns))
-    if error == row.error and text == row.text and stat is row.stat:
+    if error == row.error and text == row.text:
         return row
-    return dataclasses.replace(row, error=error, text=text, stat=stat)
+    return dataclasses.replace(row, error=error, text=text)
 
 
 def to_entity(row: FileRow) -> dict[str, Any]:
@@ -172,14 +168,6 @@ def split_picture_id(key: str) -> tuple[Digest, int]:
 def _cut(text: str, limit: int) -> str:
     data = text.encode("utf-8", "replace")  # lone surrogates can't be stored
     return data[:limit].decode("utf-8", "ignore")
-
-
-def _fits(number: int) -> bool:
-    return -(2**63) <= number < 2**63
-
-
-def _clamp(number: int) -> int:
-    return max(-(2**63), min(number, 2**63 - 1))
 
 
 def _signed(ino: int) -> int:

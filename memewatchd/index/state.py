@@ -12,10 +12,10 @@ import logging
 import os
 import stat
 import tempfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from memewatchd.errors import AlreadyRunning, ConfigError
+from memewatchd.errors import AlreadyRunning, ConfigError, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -80,6 +80,25 @@ def write_state(state_dir: Path, state: State) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+class StateKeeper:
+    """The state in memory and on disk, changed together. Owned by one thread."""
+
+    def __init__(self, state_dir: Path) -> None:
+        self._state_dir = state_dir
+        self.state = read_state(state_dir)
+
+    def change(self, **changes: Any) -> None:
+        """Replace these fields of :class:`State`. Raises StoreError where it can't be written (a full disk, say)."""
+        state = replace(self.state, **changes)
+        if state == self.state:
+            return
+        try:
+            write_state(self._state_dir, state)
+        except OSError as error:
+            raise StoreError(f"{self._state_dir / STATE_FILE} can't be written: {error.strerror or error}") from error
+        self.state = state
 
 
 class StateLock:

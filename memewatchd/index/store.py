@@ -17,8 +17,6 @@ from dataclasses import dataclass
 from itertools import count, islice
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-import numpy as np
-
 from memewatchd.errors import StoreError
 from memewatchd.index import schema
 from memewatchd.meme import Digest, FileRow, PictureHit
@@ -26,6 +24,7 @@ from memewatchd.meme import Digest, FileRow, PictureHit
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
+    import numpy as np
     from numpy.typing import NDArray
 
     from memewatchd.index.engine import Engine
@@ -344,6 +343,8 @@ def _opened(collection: _Collection | None) -> _Collection:
 
 
 def _checked(vector: NDArray[np.float32], dim: int) -> NDArray[np.float32]:
+    import numpy as np  # late: the main thread needn't wait for it
+
     vector = np.asarray(vector, dtype=np.float32)
     if vector.shape != (dim,):
         raise StoreError(f"a vector of shape {vector.shape} does not go with a model of {dim} dimensions")
@@ -378,7 +379,7 @@ def _batches(entities: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]
 def _weight(value: object) -> int:
     if isinstance(value, str):
         return 4 * len(value)
-    return int(value.nbytes) if isinstance(value, np.ndarray) else 16
+    return int(getattr(value, "nbytes", 16))
 
 
 def _chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:

@@ -87,9 +87,7 @@ class Child:
             pixels = wire.receive_bytes(self._sock, count * side * side * 3, deadline)
         except TimeoutError:
             self.process.kill()
-            raise CrashedError(
-                f"took longer than {self._limits.deadline_s:g} s to decode", final=True
-            ) from None
+            raise CrashedError(f"took longer than {self._limits.deadline_s:g} s to decode", final=True) from None
         except wire.Closed:
             raise self._post_mortem() from None
         except (ValueError, KeyError, TypeError) as error:
@@ -120,9 +118,7 @@ class Child:
         except subprocess.TimeoutExpired:
             return CrashedError("the decoder hung up")
         if code == -signal.SIGXCPU:
-            return CrashedError(
-                f"took more than {self._limits.cpu_s} s of processor time to decode", final=True
-            )
+            return CrashedError(f"took more than {self._limits.cpu_s} s of processor time to decode", final=True)
         if code == -signal.SIGKILL:
             return CrashedError("the decoder was killed (signal 9), perhaps because memory ran out")
         how = f"signal {-code}" if code < 0 else f"exit code {code}"

@@ -128,9 +128,7 @@ def read(fd: int, limits: wire.Limits) -> bytes:
     return b"".join(parts)
 
 
-def frames_of(
-    im: ImageFile.ImageFile, kind: str, job: wire.Job, n_frames: int
-) -> tuple[list[bytes], tuple[int, int]]:
+def frames_of(im: ImageFile.ImageFile, kind: str, job: wire.Job, n_frames: int) -> tuple[list[bytes], tuple[int, int]]:
     """The sampled frames as raw RGB, and the picture's width and height when it stands upright."""
     stored = im.size
     if kind == "jpeg" and stored[0] * stored[1] > _DRAFT_PIXELS:
@@ -187,9 +185,7 @@ def rearm_cpu(limits: wire.Limits) -> None:
     """Gives the next job its own ``cpu_s``; beyond it the kernel ends the child with SIGXCPU."""
     _hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
     soft = math.ceil(time.process_time()) + limits.cpu_s
-    resource.setrlimit(
-        resource.RLIMIT_CPU, (soft if _hard == resource.RLIM_INFINITY else min(soft, _hard), _hard)
-    )
+    resource.setrlimit(resource.RLIMIT_CPU, (soft if _hard == resource.RLIM_INFINITY else min(soft, _hard), _hard))
 
 
 def _lower(which: int, value: int) -> None:

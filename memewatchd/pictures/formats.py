@@ -128,8 +128,7 @@ def check_size(size: tuple[int, int], max_pixels: int) -> None:
         raise PictureError(f"it says that it is {width}×{height} pixels large")
     if width * height > max_pixels:
         raise PictureError(
-            f"too large: {width}×{height} = {_spoken_pixels(width * height)}"
-            f" (limit {_spoken_pixels(max_pixels)})"
+            f"too large: {width}×{height} = {_spoken_pixels(width * height)} (limit {_spoken_pixels(max_pixels)})"
         )
 
 
@@ -156,11 +155,9 @@ def _open_avif(source: io.BytesIO) -> ImageFile.ImageFile:
     if AvifImagePlugin.SUPPORTED:
         return AvifImagePlugin.AvifImageFile(source)
     try:
-        import pillow_avif  # type: ignore[import-untyped]
+        import pillow_avif
     except ImportError:
-        raise PictureError(
-            "AVIF needs the pillow-avif-plugin package (pip install pillow-avif-plugin)"
-        ) from None
+        raise PictureError("AVIF needs the pillow-avif-plugin package (pip install pillow-avif-plugin)") from None
     pillow_avif.AvifImagePlugin.DEFAULT_MAX_THREADS = 1
     return pillow_avif.AvifImagePlugin.AvifImageFile(source)  # type: ignore[no-any-return]
 

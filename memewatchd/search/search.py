@@ -71,15 +71,28 @@ class Answer:
 
 
 class Searcher:
-    """Answers searches. ``is_open`` says whether the index has been read; before that there are no names either."""
+    """Answers searches.
+
+    ``is_open`` says whether the index has been read, before which there are no names either; ``is_active`` whether
+    the model's pictures in it can be searched; ``problem`` why neither will be soon, "" while it may.
+    """
 
     def __init__(
-        self, encoder: TextEncoder, index: PictureIndex, names: Names, is_open: Callable[[], bool] = lambda: True
+        self,
+        encoder: TextEncoder,
+        index: PictureIndex,
+        names: Names,
+        *,
+        is_open: Callable[[], bool] = lambda: True,
+        is_active: Callable[[], bool] = lambda: True,
+        problem: Callable[[], str] = lambda: "",
     ) -> None:
         self._encoder = encoder
         self._index = index
         self._names = names
         self._is_open = is_open
+        self._is_active = is_active
+        self._problem = problem
         self._pool = ThreadPoolExecutor(_SEARCH_THREADS, thread_name_prefix="search")
 
     def close(self) -> None:
@@ -95,7 +108,9 @@ class Searcher:
         query = parse(text)
         try:
             async with asyncio.timeout(timeout_s):
-                while not self._is_open():  # noqa: ASYNC110 - another thread opens it, once in a life
+                while not self._is_open():  # another thread opens it, once in a life
+                    if problem := self._problem():
+                        raise Degraded(problem)
                     await asyncio.sleep(_LOOK_AGAIN_S)
                 if query.is_empty:
                     return Answer(await self._in_pool(self._newest, limit))
@@ -108,8 +123,8 @@ class Searcher:
 
     async def _by_words(self, query: Query, limit: int, min_score: float | None) -> Answer:
         named = await self._in_pool(self._named, query)
-        while not self._encoder.ready:
-            failed = self._encoder.failed
+        while not (self._encoder.ready and self._is_active()):
+            failed = self._encoder.failed or self._problem()
             if named:
                 return Answer(rank((row.path for row in named), {}, limit, min_score), partial=True)
             if failed:

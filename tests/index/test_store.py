@@ -112,8 +112,9 @@ def test_long_texts_are_cut_at_a_characters_end(store: Store) -> None:
 
 
 def test_times_beyond_what_milvus_holds_are_held_at_the_end(store: Store) -> None:
-    (stored,) = store.insert_files([row(stat=FileStat(1, 253_370_764_800 * 10**9, -(2**70), 5))])
-    assert stored.stat == FileStat(1, 2**63 - 1, -(2**63), 5)
+    result = os.stat_result(range(10), {"st_mtime_ns": 253_370_764_800 * 10**9, "st_ctime_ns": -(2**70)})
+    assert FileStat.of(result) == FileStat(6, 2**63 - 1, -(2**63), 1)
+    (stored,) = store.insert_files([row(stat=FileStat.of(result))])
     assert list(store.read_files()) == [stored]
 
 
