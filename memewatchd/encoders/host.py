@@ -111,6 +111,11 @@ class EncoderHost:
             now, STUCK_AFTER_S
         )
 
+    def loading(self) -> None:
+        """Note that the load still makes progress, however long it takes; ``load`` calls this as it goes."""
+        if not self._settled.is_set():
+            self._text.touch()
+
     # ---- life --------------------------------------------------------------------------------
 
     def start(self) -> None:
@@ -159,6 +164,7 @@ class EncoderHost:
         # Before torch makes this thread's helpers, which inherit it.
         with contextlib.suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), IMAGE_NICENESS)
+        worker.rest()
         self._settled.wait()
         worker.serve(self._encode_images)
 
@@ -247,6 +253,10 @@ class _Worker:
         """Note that this thread is alive and has work."""
         self._busy_since = self._clock()
 
+    def rest(self) -> None:
+        """Note that this thread waits for work, which may take any time."""
+        self._busy_since = None
+
     def beats(self, now: float, limit: float) -> bool:
         since = self._busy_since
         return self._thread.is_alive() and (since is None or now - since < limit)
@@ -254,7 +264,7 @@ class _Worker:
     def serve(self, work: Callable[[Any], Any]) -> None:
         """Do ``work`` on each item, until stopped."""
         while True:
-            self._busy_since = None
+            self.rest()
             job = self._queue.get()
             if job is None:
                 return
@@ -277,7 +287,7 @@ class _Worker:
 
     def _main(self) -> None:
         self._run(self)
-        self._busy_since = None
+        self.rest()
 
     def _drain(self) -> None:
         while True:

@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from memewatchd.encoders.host import BATCH, CACHED_TEXTS, IMAGE_NICENESS, STUCK_AFTER_S, EncoderHost
+from memewatchd.encoders.host import (
+    BATCH,
+    CACHED_TEXTS,
+    IMAGE_NICENESS,
+    LOAD_STUCK_AFTER_S,
+    STUCK_AFTER_S,
+    EncoderHost,
+)
 from memewatchd.errors import EncoderError
 from memewatchd.meme import FrameSpec
 
@@ -215,6 +222,36 @@ def test_beat_tells_a_stuck_thread(hosts: Callable[..., EncoderHost]) -> None:
     deadline = time.monotonic() + PATIENCE_S
     while not host.beat(now[0] + 1e6) and time.monotonic() < deadline:
         time.sleep(0.001)
+    assert host.beat(now[0] + 1e6)
+
+
+def test_a_load_that_makes_progress_is_not_stuck(hosts: Callable[..., EncoderHost]) -> None:
+    now = [1000.0]
+    may_load = threading.Event()
+
+    def load() -> Numbers:
+        assert may_load.wait(PATIENCE_S)
+        return Numbers()
+
+    host = hosts(load, clock=lambda: now[0])
+    host.start()
+    deadline = time.monotonic() + PATIENCE_S
+    # The image thread waits for the model, however long: that is no work of its own.
+    while not host.beat(now[0] + LOAD_STUCK_AFTER_S - 1) and time.monotonic() < deadline:
+        time.sleep(0.001)
+    assert host.beat(now[0] + LOAD_STUCK_AFTER_S - 1)
+    now[0] += LOAD_STUCK_AFTER_S + 1
+    assert not host.beat(now[0])
+    host.loading()
+    assert host.beat(now[0])
+    assert not host.beat(now[0] + LOAD_STUCK_AFTER_S + 1)
+    may_load.set()
+    host.wait(PATIENCE_S)
+    result(host.encode_text("cat"))
+    deadline = time.monotonic() + PATIENCE_S
+    while not host.beat(now[0] + 1e6) and time.monotonic() < deadline:
+        time.sleep(0.001)
+    host.loading()  # late: an idle thread must not look busy for it
     assert host.beat(now[0] + 1e6)
 
 
