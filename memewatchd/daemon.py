@@ -1,0 +1,399 @@
+"""`memewatchd`: the story, from the settings to the last goodbye. Nobody imports this.
+
+The main thread opens the door first, so that `status` answers at once, and from then on only serves it. The model
+loads in a thread of its own; the mirror runs in another, opens Milvus there and is its only writer. What was begun
+is ended in reverse.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import resource
+import signal
+import sys
+import threading
+import time
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from memewatchd import __version__, config
+from memewatchd.announce import Announcer, search_command
+from memewatchd.commands import Commands
+from memewatchd.encoders import models
+from memewatchd.encoders.host import EncoderHost
+from memewatchd.errors import AlreadyRunning, ConfigError, MemewatchError
+from memewatchd.folder.dirty import DirtySet
+from memewatchd.folder.ignore import Ignore
+from memewatchd.folder.roots import RootState
+from memewatchd.folder.scan import Disk
+from memewatchd.folder.watcher import Watcher
+from memewatchd.index.catalog import Catalog
+from memewatchd.index.engine import Engine
+from memewatchd.index.ledger import Ledger
+from memewatchd.index.state import StateKeeper, ensure_private_dir, lock_state
+from memewatchd.index.store import Store
+from memewatchd.intake import Intake
+from memewatchd.pictures.pool import DecodePool, Limits
+from memewatchd.progress import Progress
+from memewatchd.protocol import EXIT_ALREADY_RUNNING, EXIT_CONFIG, default_socket_path
+from memewatchd.query_socket import Door
+from memewatchd.reader import Reader
+from memewatchd.search.search import Searcher
+from memewatchd.service.journal import log_handler
+from memewatchd.service.notify import Notifier, inherited_socket
+from memewatchd.sync import Mirror
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable, Mapping
+
+    from memewatchd.config import Settings
+    from memewatchd.encoders.clip import ClipEncoder
+    from memewatchd.encoders.models import Choice
+    from memewatchd.meme import FrameSpec
+
+log = logging.getLogger(__name__)
+
+# All of a stop within 5 s: the mirror may finish the call it is in, Milvus may close.
+STOP_MIRROR_S = 2.0
+STOP_MILVUS_S = 1.5
+# The mirror comes round at least every ten seconds; a walk over a slow network disk takes longer.
+MIRROR_STUCK_S = 300.0
+# How often systemd is told how things stand, while something is happening and while nothing is.
+TELL_BUSY_S = 2.0
+TELL_IDLE_S = 20.0
+# A model that loads may take this much longer than the last time we said so.
+LOADING_EXTEND_S = 30.0
+# 600 connections, each picture that is on its way, and what libraries keep.
+OPEN_FILES = 4096
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--folder", "folder", multiple=True, metavar="DIR", help="A folder to watch (~/Memes). May be repeated.")
+@click.option("--socket", metavar="PATH", help="Where to answer searches.")
+@click.option("--milvus", metavar="URI", help="A file that ends in .db (embedded), or http(s)://host:port.")
+@click.option("--milvus-token-file", metavar="FILE", help="A file with the server's token.")
+@click.option("--model", metavar="MODEL", help="auto, bundled, siglip2, chinese-clip, clip, a hub id, or a folder.")
+@click.option("--state-dir", metavar="DIR", help="Where the index and the state live.")
+@click.option("--config", "config_file", metavar="FILE", help="Settings in TOML, keys as these flags with _.")
+@click.option("--log-level", metavar="LEVEL", help="debug, info, warning or error.")
+@click.option("--check", is_flag=True, help="Check all settings, print them, and end.")
+@click.version_option(__version__, prog_name="memewatchd")
+def _program(config_file: str | None, check: bool, **flags: Any) -> int:
+    """Watch folders of memes and answer searches in words.
+
+    Every flag may also stand in the environment (MEMEWATCHD_FOLDER, …) or in
+    $XDG_CONFIG_HOME/memewatchd/config.toml. Search with `memewatch search angry cat`.
+    """
+    settings = config.load(flags, os.environ, config_file)
+    if check:
+        return _check(settings)
+    return _run(settings)
+
+
+def main() -> None:
+    """The program: every error becomes a line and an exit code here, and nowhere else."""
+    try:
+        code = int(_program.main(standalone_mode=False) or 0)
+    except click.ClickException as error:
+        error.show()
+        code = EXIT_CONFIG
+    except ConfigError as error:
+        _complain(error)
+        code = EXIT_CONFIG
+    except AlreadyRunning as error:
+        _complain(error)
+        code = EXIT_ALREADY_RUNNING
+    except MemewatchError as error:
+        _complain(error)
+        code = 1
+    except (click.Abort, KeyboardInterrupt):
+        code = 0
+    _leave(code)
+
+
+def _complain(error: Exception) -> None:
+    click.echo(f"memewatchd: {error}", err=True)
+
+
+def _leave(code: int) -> None:
+    """End, even where a thread sits in a library's call that nothing can end."""
+    if any(thread is not threading.main_thread() for thread in threading.enumerate()):
+        logging.shutdown()
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(code)
+    sys.exit(code)
+
+
+def _check(settings: Settings) -> int:
+    """All that can be said without starting anything. Raises ConfigError."""
+    choice = models.choose(settings.model, StateKeeper(settings.state_dir).state.model, os.environ)
+    Ignore(settings.exclude)
+    for key in config.KEYS:
+        value = getattr(settings, "folders" if key == "folder" else key)
+        shown = ":".join(map(os.fsdecode, value)) if key == "folder" else value
+        click.echo(f"{key} = {shown}  ({settings.sources[key]})")
+    click.echo(f"model to be used: {choice.name}" + ("" if choice.folder else " (to be downloaded)"))
+    for folder in settings.folders:
+        if not os.path.isdir(folder):
+            click.echo(f"note: {os.fsdecode(folder)} isn't there (yet)", err=True)
+    return 0
+
+
+def _run(settings: Settings) -> int:
+    """Until a signal says stop."""
+    os.umask(0o077)
+    _allow_open_files()
+    notifier = Notifier.from_environment()
+    inherited = inherited_socket()
+    announcing = config.SEARCH_COMMAND_VARIABLE in os.environ or (sys.stdout.isatty() and not notifier.is_active)
+    _log_to_the_right_place(settings, announcing)
+    ensure_private_dir(settings.state_dir)
+    with lock_state(settings.state_dir):
+        asyncio.run(Daemon(settings, os.environ, notifier, announcing).serve(inherited))
+    return 0
+
+
+def _log_to_the_right_place(settings: Settings, announcing: bool) -> None:
+    # Someone who watches the progress line wants to read of trouble only.
+    level = "warning" if announcing and settings.sources["log_level"] == "default" else settings.log_level
+    root = logging.getLogger()
+    root.addHandler(log_handler())
+    root.setLevel(level.upper())
+    if level == "debug":
+        for library in ("asyncio", "urllib3", "PIL", "watchdog"):
+            logging.getLogger(library).setLevel(logging.INFO)
+
+
+def _allow_open_files() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+class Daemon:
+    """All parts and how they hang together. Made and served on the main thread."""
+
+    def __init__(
+        self, settings: Settings, environ: Mapping[str, str], notifier: Notifier, announcing: bool = False
+    ) -> None:
+        """Makes every part and starts none. Raises ConfigError."""
+        self._settings = settings
+        self._environ = environ
+        self._notifier = notifier
+        self._keeper = StateKeeper(settings.state_dir)
+        self._choice: Choice = models.choose(settings.model, self._keeper.state.model, environ)
+        self._stopping = threading.Event()
+
+        self._catalog = Catalog()
+        self._progress = Progress()
+        self._announcer = Announcer(self._progress, self._catalog, enabled=announcing)
+        self._engine = Engine(settings.milvus, settings.milvus_token(), settings.state_dir)
+        self._store = Store(self._engine, settings.collection_prefix)
+        self._ledger = Ledger(self._store, self._catalog)
+
+        workers = max(1, min(4, len(os.sched_getaffinity(0))))
+        limits = Limits()
+        self._pool = DecodePool(workers, limits)
+        self._dirty = DirtySet(settings.folders)
+        # EncoderHost's Protocol names what it needs; ClipEncoder is known to the thread that loads it only.
+        self._host = EncoderHost(self._load_model, on_change=self._dirty.wake)
+        settle_s = settings.settle_ms / 1000
+        intake = Intake(
+            Reader(settle_s, limits.max_bytes),
+            self._pool,
+            self._host,
+            self._catalog,
+            window=4 * workers + 8,
+            wake=self._dirty.wake,
+        )
+        ignore = Ignore(settings.exclude)
+        known = self._keeper.state.roots
+        self._roots = [RootState(folder, known.get(folder)) for folder in settings.folders]
+        self._watcher = Watcher(settings.folders, ignore, self._dirty)
+        self._mirror = Mirror(
+            roots=self._roots,
+            disk=Disk(settings.folders, ignore),
+            dirty=self._dirty,
+            watcher=self._watcher,
+            open_index=self._open_index,
+            ledger=self._ledger,
+            catalog=self._catalog,
+            intake=intake,
+            model=self._host,
+            activate=self._activate,
+            remember_roots=self._remember_roots,
+            progress=self._progress,
+            settle_s=settle_s,
+        )
+        self._searcher = Searcher(
+            self._host,
+            self._store,
+            self._catalog,
+            is_open=lambda: self._mirror.is_open,
+            is_active=lambda: self._mirror.is_active,
+            problem=lambda: self._progress.problems.get("index", ""),
+        )
+        commands = Commands(
+            searcher=self._searcher,
+            catalog=self._catalog,
+            progress=self._progress,
+            mirror=self._mirror,
+            about=self._about,
+        )
+        self._door = Door(commands.handle)
+
+    async def serve(self, inherited: socket.socket | None) -> None:
+        """Open the door, start everything, serve until a signal; end all of it in reverse, within 5 s."""
+        self._loop = asyncio.get_running_loop()
+        stop = asyncio.Event()
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            self._loop.add_signal_handler(number, stop.set)
+        path = self._settings.socket or (None if inherited else default_socket_path(self._environ))
+        if self._settings.socket and inherited is not None:
+            inherited.close()
+            inherited = None
+
+        self._notifier.extend(LOADING_EXTEND_S)
+        await self._door.open(path, inherited)
+        self._notifier.ready("the door is open; looking at the folders")
+        with ExitStack() as unwind:
+            unwind.callback(self._searcher.close)
+            unwind.callback(_bounded, "milvus-close", self._engine.close, STOP_MILVUS_S)
+            self._host.start()
+            unwind.callback(self._host.close)
+            self._pool.start()
+            unwind.callback(self._pool.close)
+            mirror = threading.Thread(target=self._mirror.run, name="sync", daemon=True)
+            mirror.start()
+            unwind.callback(mirror.join, STOP_MIRROR_S)
+            unwind.callback(self._mirror.stop)
+            self._greet(path)
+            helpers = [
+                asyncio.create_task(self._keep_systemd_informed()),
+                asyncio.create_task(self._announcer.follow(lambda: models.advice(self._choice.name))),
+            ]
+            await stop.wait()
+            self._notifier.stopping()
+            self._stopping.set()
+            for helper in helpers:
+                helper.cancel()
+            await asyncio.gather(*helpers, return_exceptions=True)
+            await self._door.close()
+        self._announcer.say("Stopped. Nothing is lost: the next start goes on from here.")
+        log.info("stopped")
+
+    def _greet(self, path: str | None) -> None:
+        settings = self._settings
+        folders = ", ".join(os.fsdecode(folder) for folder in settings.folders)
+        log.info("memewatchd %s watches %s, model %s", __version__, folders, self._choice.name)
+        self._announcer.say(f"memewatchd {__version__} watches {folders} with the model {self._choice.name}")
+        if path is not None:
+            self._announcer.say(f"Search, in another terminal:  {search_command(self._environ, path)} angry cat")
+            self._announcer.say("Ctrl-C stops; what is indexed stays indexed.")
+
+    # ---- called by the parts, each in its own thread
+
+    def _load_model(self) -> ClipEncoder:
+        """The host's text thread."""
+        settings = self._settings
+        return models.load(
+            self._choice,
+            endpoint=settings.hub_endpoint,
+            proxy=settings.proxy,
+            environ=self._environ,
+            say=self._say_from_elsewhere,
+            beat=self._host.loading,
+            stopping=self._stopping.is_set,
+        )
+
+    def _say_from_elsewhere(self, line: str) -> None:
+        log.info("%s", line)
+        with contextlib.suppress(RuntimeError):  # the loop has closed
+            self._loop.call_soon_threadsafe(self._announcer.say, line)
+
+    def _open_index(self) -> None:
+        """The sync thread: open Milvus, or open it again."""
+        self._engine.revive()
+        self._store.open_files()
+
+    def _activate(self) -> FrameSpec:
+        """The sync thread, once the model is loaded: its pictures are the index from now on."""
+        encoder = self._host.wait(0)
+        self._ledger.use_model(encoder.fingerprint, encoder.dim)
+        before = self._keeper.state
+        if before.fingerprint not in ("", encoder.fingerprint):
+            log.info(
+                "the index was built with %s; this is another, the old one is kept", before.model or "another model"
+            )
+        self._keeper.change(fingerprint=encoder.fingerprint, model=self._choice.name)
+        return encoder.spec
+
+    def _remember_roots(self) -> None:
+        """The sync thread."""
+        known = dict(self._keeper.state.roots)
+        known.update((root.path, root.identity) for root in self._roots if root.identity is not None)
+        self._keeper.change(roots=known)
+
+    # ---- how it is
+
+    def _about(self) -> Mapping[str, Any]:
+        """What ``status`` says besides counts."""
+        mode, why = self._watcher.mode
+        state = "ready" if self._host.ready else "failed" if self._host.failed else "loading"
+        away = self._progress.away
+        return {
+            "model": self._choice.name,
+            "model_state": state,
+            "advice": models.advice(self._choice.name),
+            "engine": self._engine.description,
+            "watching": mode,
+            "watching_why": why,
+            "roots": [
+                {"path": os.fsdecode(root.path), "away": root.path in away, "why": away.get(root.path, "")}
+                for root in self._roots
+            ],
+        }
+
+    def _is_alive(self) -> bool:
+        now = time.monotonic()
+        return now - self._mirror.beaten_at < MIRROR_STUCK_S and self._host.beat(now)
+
+    async def _keep_systemd_informed(self) -> None:
+        """STATUS with the counts, EXTEND_TIMEOUT while the model loads, WATCHDOG while all threads live."""
+        notifier = self._notifier
+        if not notifier.is_active:
+            return
+        shown = ""
+        while True:
+            if notifier.watchdog_s is not None and self._is_alive():
+                notifier.watchdog()
+            if not (self._host.ready or self._host.failed):
+                notifier.extend(LOADING_EXTEND_S)
+            progress = self._progress
+            text = f"{progress.state}: {self._catalog.indexed} indexed, {progress.pending} pending"
+            text += f", {self._catalog.failed} failed" if self._catalog.failed else ""
+            if text != shown:
+                notifier.status(text)
+                shown = text
+            pause = TELL_IDLE_S if progress.state in ("settled", "paused") else TELL_BUSY_S
+            await asyncio.sleep(min(pause, (notifier.watchdog_s or 60.0) / 3))
+
+
+def _bounded(name: str, function: Callable[[], None], seconds: float) -> None:
+    """Call ``function``, and wait for it no longer than this: it may sit behind a server that doesn't answer."""
+    thread = threading.Thread(target=function, name=name, daemon=True)
+    thread.start()
+    thread.join(seconds)
+
+
+if __name__ == "__main__":
+    main()
