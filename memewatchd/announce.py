@@ -8,7 +8,7 @@ import shlex
 import sys
 from typing import TYPE_CHECKING, TextIO
 
-from memewatchd.config import SEARCH_COMMAND_VARIABLE
+from memewatchd.config import CLIENT_VARIABLE
 from memewatchd.protocol import default_socket_path
 
 if TYPE_CHECKING:
@@ -22,24 +22,39 @@ _LOOK_S = 0.5
 _LINE_S = 5.0
 
 
-def search_command(environ: Mapping[str, str], socket_path: str) -> str:
-    """The line that people type to search this very daemon."""
-    given = environ.get(SEARCH_COMMAND_VARIABLE)
+def client_command(environ: Mapping[str, str], socket_path: str) -> str:
+    """How people call the client to ask this very daemon: `make run` says so, or else it is on the PATH."""
+    given = environ.get(CLIENT_VARIABLE)
     if given:
         return given
     if socket_path == default_socket_path(environ):
-        return "memewatch search"
-    return f"memewatch --socket {shlex.quote(socket_path)} search"
+        return "memewatch"
+    return f"memewatch --socket {shlex.quote(socket_path)}"
+
+
+def daemon_command(client: str) -> str:
+    """How people call the daemon, which lies beside the client."""
+    return shlex.quote(shlex.split(client)[0] + "d")
 
 
 class Announcer:
     """Prints to ``out`` until everything is settled, then says what the model can't do. ``enabled`` False: nothing."""
 
-    def __init__(self, progress: Progress, catalog: Catalog, *, enabled: bool, out: TextIO = sys.stdout) -> None:
+    def __init__(
+        self,
+        progress: Progress,
+        catalog: Catalog,
+        *,
+        enabled: bool,
+        out: TextIO = sys.stdout,
+        client: str = "memewatch",
+    ) -> None:
+        """``client``: how people call it."""
         self._progress = progress
         self._catalog = catalog
         self._enabled = enabled
         self._out = out
+        self._client = client
         self._is_terminal = out.isatty()
         self._open_line = False
 
@@ -51,7 +66,7 @@ class Announcer:
             if self._open_line:
                 self._out.write("\r\x1b[K")
                 self._open_line = False
-            self._out.write(line + "\n")
+            self._out.write(self._showable(line) + "\n")
             self._out.flush()
 
     async def follow(self, closing_lines: Callable[[], list[str]]) -> None:
@@ -68,10 +83,11 @@ class Announcer:
                 shown, silent = line, 0.0
             await asyncio.sleep(_LOOK_S)
         failed = self._catalog.failed
-        more = f", {failed} could not be read (memewatch failed says why)" if failed else ""
+        more = f", {failed} could not be read ({self._client} failed says why)" if failed else ""
         self.say(f"settled: {self._catalog.indexed} memes can be found{more}")
         for line in closing_lines():
-            self.say(line)
+            # As it must be typed here, where our programs may not be on the PATH.
+            self.say(line.replace("memewatchd --", f"{daemon_command(self._client)} --"))
 
     def _line(self) -> str:
         progress = self._progress
@@ -95,9 +111,14 @@ class Announcer:
             self.say(line)
             return
         with contextlib.suppress(OSError):
-            self._out.write("\r\x1b[K" + line)
+            self._out.write("\r\x1b[K" + self._showable(line))
             self._out.flush()
             self._open_line = True
+
+    def _showable(self, line: str) -> str:
+        """A folder's name need not be UTF-8, and a terminal need not know more than ASCII."""
+        encoding = self._out.encoding or "utf-8"
+        return line.encode(encoding, "replace").decode(encoding)
 
 
 def _duration(seconds: float) -> str:

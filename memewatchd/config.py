@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 LOG_LEVELS = ("debug", "info", "warning", "error")
 ENVIRONMENT_PREFIX = "MEMEWATCHD_"
 # Set by `make run`, which knows how its reader can call the client; not a setting of the daemon's.
-SEARCH_COMMAND_VARIABLE = "MEMEWATCHD_SEARCH_COMMAND"
-_NOT_SETTINGS = {SEARCH_COMMAND_VARIABLE, "MEMEWATCHD_CONFIG"}
+CLIENT_VARIABLE = "MEMEWATCHD_CLIENT"
+_NOT_SETTINGS = {CLIENT_VARIABLE, "MEMEWATCHD_CONFIG"}
 _PREFIX_MAX = 64
 
 

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from memewatchd import __version__, config
-from memewatchd.announce import Announcer, search_command
+from memewatchd.announce import Announcer, client_command
 from memewatchd.commands import Commands
 from memewatchd.encoders import models
 from memewatchd.encoders.host import EncoderHost
@@ -153,7 +153,7 @@ def _run(settings: Settings) -> int:
     _allow_open_files()
     notifier = Notifier.from_environment()
     inherited = inherited_socket()
-    announcing = config.SEARCH_COMMAND_VARIABLE in os.environ or (sys.stdout.isatty() and not notifier.is_active)
+    announcing = config.CLIENT_VARIABLE in os.environ or (sys.stdout.isatty() and not notifier.is_active)
     _log_to_the_right_place(settings, announcing)
     ensure_private_dir(settings.state_dir)
     with lock_state(settings.state_dir):
@@ -195,7 +195,8 @@ class Daemon:
 
         self._catalog = Catalog()
         self._progress = Progress()
-        self._announcer = Announcer(self._progress, self._catalog, enabled=announcing)
+        self._client = client_command(environ, settings.socket or default_socket_path(environ))
+        self._announcer = Announcer(self._progress, self._catalog, enabled=announcing, client=self._client)
         self._engine = Engine(settings.milvus, settings.milvus_token(), settings.state_dir)
         self._store = Store(self._engine, settings.collection_prefix)
         self._ledger = Ledger(self._store, self._catalog)
@@ -297,7 +298,7 @@ class Daemon:
         log.info("memewatchd %s watches %s, model %s", __version__, folders, self._choice.name)
         self._announcer.say(f"memewatchd {__version__} watches {folders} with the model {self._choice.name}")
         if path is not None:
-            self._announcer.say(f"Search, in another terminal:  {search_command(self._environ, path)} angry cat")
+            self._announcer.say(f"Search, in another terminal:  {self._client} search angry cat")
             self._announcer.say("Ctrl-C stops; what is indexed stays indexed.")
 
     # ---- called by the parts, each in its own thread

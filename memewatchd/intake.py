@@ -60,12 +60,24 @@ class Finished:
 
 @dataclass(slots=True)
 class _Job:
-    """One digest on its way, for one path or for several copies."""
+    """One digest on its way, for one path or for several copies. ``fd``: the file that is decoded, open till then."""
 
     digest: Digest
     paths: dict[bytes, FileStat]
+    fd: int
+    content_key: tuple[int, int, int]
     decoding: Future[Decoded]
     decoded: Decoded | None = None
+
+    def close_file(self) -> bool:
+        """Close the file; says whether it is still what its digest was made of."""
+        fd, self.fd = self.fd, -1
+        try:
+            return FileStat.of(os.fstat(fd)).content_key == self.content_key
+        except OSError:
+            return False
+        finally:
+            os.close(fd)
 
 
 @dataclass(slots=True)
@@ -109,6 +121,7 @@ class Intake:
         self._spec: FrameSpec | None = None
         self._under = _Under()
         self._finished: list[Finished] = []
+        self._changed: dict[bytes, FileStat] = {}
         self._unstored: dict[Digest, Decoded] = {}
 
     def __len__(self) -> int:
@@ -133,8 +146,11 @@ class Intake:
         """Forget all that is under way."""
         for job in self._under.jobs.values():
             job.decoding.cancel()
+            if job.fd >= 0:
+                job.close_file()
         self._under = _Under()
         self._finished = []
+        self._changed = {}
         self._unstored = {}
 
     def stored(self) -> None:
@@ -150,6 +166,15 @@ class Intake:
         """The path has vanished: what is under way for it says nothing any more."""
         if path in self._under.paths:
             self._under.dropped.add(path)
+
+    def keep(self, path: bytes) -> None:
+        """The path is back, as it was: what is under way for it is wanted again."""
+        self._under.dropped.discard(path)
+
+    def changed(self) -> dict[bytes, FileStat]:
+        """Paths that must be read again, since the last call: their file changed while it was decoded."""
+        changed, self._changed = self._changed, {}
+        return changed
 
     def take(self, path: bytes, seen: FileStat, since: float) -> Unstable | None:
         """Read the file and send it on its way; Unstable where it must be tried again later."""
@@ -182,7 +207,7 @@ class Intake:
         else:
             assert self._spec is not None
             decoding = self._decoder.submit(fd, self._spec)
-            self._under.jobs[digest] = _Job(digest, {path: stat}, decoding)
+            self._under.jobs[digest] = _Job(digest, {path: stat}, os.dup(fd), stat.content_key, decoding)
             self._under.paths[path] = digest
             decoding.add_done_callback(lambda _: self._wake())
 
@@ -196,6 +221,10 @@ class Intake:
 
     def _collect_decoded(self) -> None:
         for job in [job for job in self._under.jobs.values() if job.decoded is None and job.decoding.done()]:
+            if not job.close_file():
+                # What the child saw, good or bad, says nothing of this digest.
+                self._abandon(job)
+                continue
             try:
                 job.decoded = job.decoding.result()
             except PictureError as error:
@@ -227,6 +256,15 @@ class Intake:
                 count = len(job.decoded.frames) if job.decoded else 0
                 self._close(job, vectors=vectors[at : at + count])
                 at += count
+
+    def _abandon(self, job: _Job) -> None:
+        del self._under.jobs[job.digest]
+        for path, stat in job.paths.items():
+            del self._under.paths[path]
+            if path in self._under.dropped:
+                self._under.dropped.discard(path)
+            else:
+                self._changed[path] = stat
 
     def _close(self, job: _Job, *, vectors: NDArray[np.float32] | None = None, error: str = "") -> None:
         del self._under.jobs[job.digest]

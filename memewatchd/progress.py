@@ -6,10 +6,11 @@ Written by the sync thread, read by the main thread. Listeners live in the main 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 import time
 from collections import deque
-from concurrent.futures import Future
+from concurrent.futures import Future, InvalidStateError
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -148,7 +149,7 @@ class Progress:
         """Nobody's wait would end; this is why."""
         with self._lock:
             for walk in self._walks:
-                if not walk.done.done():
+                with contextlib.suppress(InvalidStateError):  # whoever waited has given up, this very moment perhaps
                     walk.done.set_exception(error)
             self._walks.clear()
 
@@ -161,7 +162,7 @@ class Progress:
     def _finish(self) -> None:
         for walk in [walk for walk in self._walks if walk.remaining == set()]:
             self._walks.remove(walk)
-            if not walk.done.done():
+            with contextlib.suppress(InvalidStateError):
                 walk.done.set_result(None)
 
     # ---- listeners

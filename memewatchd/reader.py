@@ -105,6 +105,8 @@ class Reader:
             return Gone()
         if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EINTR):
             return Unstable(seen)  # our trouble, not the file's
+        if error.errno == errno.EAGAIN:
+            return Unstable(seen)  # someone has a lease on it (Samba, for a client that writes) and gives it back soon
         if not has_picture_extension(path):
             return NoMeme(seen)
         try:
@@ -124,7 +126,7 @@ class Reader:
         kind = sniff(head)
         promised = has_picture_extension(path)
         if kind is None and not promised:
-            return NoMeme(before)
+            return Unstable(before) if self._is_young(before) else NoMeme(before)
         if not self._is_stable(fd, before, seen, since):
             return Unstable(before)
         if before.size > self._max_bytes:
@@ -138,13 +140,16 @@ class Reader:
         return Picture(before, digest, fd)
 
     def _is_stable(self, fd: int, now: FileStat, seen: FileStat, since: float) -> bool:
-        if 0 <= self._wall_ns() - now.ctime_ns < YOUNG_NS:
+        if self._is_young(now):
             return False
         state = writer_state(fd)
         if state == "unknown":
             unchanged = (now.size, now.mtime_ns) == (seen.size, seen.mtime_ns)
             return unchanged and self._clock() - since >= self._settle_s
         return state == "closed"
+
+    def _is_young(self, now: FileStat) -> bool:
+        return 0 <= self._wall_ns() - now.ctime_ns < YOUNG_NS
 
     def _digest(self, fd: int) -> Digest:
         hasher = new_digest()

@@ -47,6 +47,8 @@ FLUSH_S = 0.5
 RETRY_MAX_S = 2.0
 FEED_S = 0.2
 RECONNECT_S = (0.5, 30.0)
+# Stands for the model's pictures among what a walk waits for; no path, for those are absolute.
+THE_MODEL = b"the model"
 # A plan of more than this many files is a backlog: what changes meanwhile is read before it.
 BACKLOG_FILES = 64
 
@@ -168,16 +170,18 @@ class Mirror:
                 try:
                     self._open(first)
                     first = False
-                    patience = RECONNECT_S[0]
                     self._follow()
                 except Exception as error:  # noqa: BLE001 - whatever it was: drop all, look again, repair
                     if self._stop.is_set():
                         return  # what it works with may have been closed under it
+                    if self.is_active:
+                        patience = RECONNECT_S[0]  # it had come all the way
                     self._lose(error)
                     self._nap(patience)
                     patience = min(patience * 2, RECONNECT_S[1])
         finally:
             self._watcher.stop()
+            self._intake.reset()
 
     def _open(self, first: bool) -> None:
         self._open_index()
@@ -217,6 +221,7 @@ class Mirror:
         while not self._stop.is_set():
             self.beaten_at = self._clock()
             if self._progress.paused:
+                self._activate_if_ready()
                 self._collect()
                 self._flush()
                 self._count_pending()
@@ -275,7 +280,8 @@ class Mirror:
             if (root.away, root.identity) != before:
                 changed = True
                 log.log(logging.WARNING if root.away else logging.INFO, "%s", root.away or "the root is here")
-        self._forget_missing.clear()
+        if forget:
+            self._forget_missing.clear()
         away = {root.path: root.away for root in self._roots if root.away}
         self._catalog.set_away(away)
         self._progress.away = away
@@ -311,7 +317,9 @@ class Mirror:
         if not self._progress.scanned:
             self._progress.scanned = True
         self._count_pending()
-        self._progress.walk_ended(walks, self._unsettled())
+        found = self._unsettled()
+        self._progress.walk_ended(walks, [*found, THE_MODEL] if self._unopened() else found)
+        self._fail_hopeless_walks()
 
     def _plan(self, look: Look) -> Plan:
         disk = look.files
@@ -367,6 +375,7 @@ class Mirror:
         queue = self._backlog if len(plan.read) > BACKLOG_FILES else self._fresh
         for path, stat in plan.read.items():
             if self._intake.taking(path) == stat:
+                self._intake.keep(path)
                 continue
             known = self._todo.get(path) or self._waiting.pop(path, None)
             if path not in self._todo:
@@ -380,17 +389,21 @@ class Mirror:
         """The model has been loaded (or has failed): open its pictures, and read what it lacks."""
         if self._model.failed:
             self._progress.problems["model"] = self._model.failed
-            if self._unsettled():
-                self._progress.fail_walks(Degraded(self._model.failed))
+            self._fail_hopeless_walks()
             return
         if self.is_active or not self._model.ready:
             return
         self._intake.use(self._activate())
         self.is_active = True
+        self._progress.restart_walks()  # what waited for the model now waits for what the model lacks
         lacking = [row for row in self._catalog.rows() if not row.error and not self._catalog.has_vector(row.digest)]
         if lacking and self._progress.scanned:
             log.info("%d files are still to be encoded with this model", len(lacking))
             self._enqueue(Plan(read={row.path: row.stat for row in lacking}), self._clock())
+
+    def _fail_hopeless_walks(self) -> None:
+        if self._model.failed and (self._unsettled() or self._unopened()):
+            self._progress.fail_walks(Degraded(self._model.failed))
 
     def _feed(self) -> None:
         now = self._clock()
@@ -431,8 +444,12 @@ class Mirror:
             if not self._stop.is_set():
                 raise
             return
+        now = self._clock()
+        for path, stat in self._intake.changed().items():
+            if path not in self._todo and path not in self._waiting:
+                self._waiting[path] = _Todo(stat, now, now + QUIET_S)
         if finished and not self._finished:
-            self._flush_at = self._clock() + FLUSH_S
+            self._flush_at = now + FLUSH_S
         self._finished += finished
 
     def _flush_if_due(self) -> None:
@@ -445,10 +462,13 @@ class Mirror:
         finished, self._finished = self._finished, []
         if not finished:
             return
+        if any(item.row is None and item.path for item in finished) and self._look_at_roots():
+            self._dirty.mark_all()  # what looked gone may only be away, with all of its root
         known = {item.path: self._catalog.get(item.path) for item in finished}
         rows = [item.row for item in finished if item.row is not None]
         pictures = [item.picture for item in finished if item.picture is not None]
-        forget = [row for item in finished if item.row is None and (row := known[item.path]) is not None]
+        gone = [row for item in finished if item.row is None and (row := known[item.path]) is not None]
+        forget = [row for row in gone if not self._catalog.is_away(row.path)]
         self._ledger.commit(pictures=pictures, rows=rows, forget=forget)
         self._intake.stored()
         self._encoded.update(digest for digest, _ in pictures)
@@ -478,8 +498,17 @@ class Mirror:
     def _unsettled(self) -> list[bytes]:
         return [*self._todo, *self._waiting, *self._intake.paths, *(item.path for item in self._finished)]
 
+    def _unopened(self) -> int:
+        """Good files that no search by look can find yet, since the model's pictures aren't open."""
+        if self.is_active:
+            return 0
+        coming = self._todo.keys() | self._waiting.keys()
+        rows = (row for row in self._catalog.rows() if not row.error and row.path not in coming)
+        return sum(not self._catalog.is_away(row.path) for row in rows)
+
     def _count_pending(self) -> None:
-        self._progress.pending = len(self._todo) + len(self._waiting) + len(self._intake) + len(self._finished)
+        under_way = len(self._todo) + len(self._waiting) + len(self._intake) + len(self._finished)
+        self._progress.pending = under_way + self._unopened()
 
     def _sweep_if_settled(self) -> None:
         if self.is_active and not self._progress.pending and self._progress.scanned and self._clock() >= self._sweep_at:

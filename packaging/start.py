@@ -42,7 +42,7 @@ def start(folder: str) -> NoReturn:
         inside = socket.relative_to(ROOT) if socket.is_relative_to(ROOT) else socket
         client += ["--socket", str(inside)]
     set_up("run")
-    environment["MEMEWATCHD_SEARCH_COMMAND"] = shlex.join([*client, "search"])
+    environment["MEMEWATCHD_CLIENT"] = shlex.join(client)
     sys.stdout.flush()
     os.execve(program, [program, *flags], environment)
 

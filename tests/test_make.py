@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 PROGRAM = r"""#!/bin/sh
-printf '%s\n' "$MEMEWATCHD_SEARCH_COMMAND" "${MEMEWATCHD_MILVUS-unset}" "$@"
+printf '%s\n' "$MEMEWATCHD_CLIENT" "${MEMEWATCHD_MILVUS-unset}" "$@"
 """
 
 
@@ -59,7 +59,7 @@ def make(clone: Path, *arguments: str, **more: str) -> subprocess.CompletedProce
 def test_a_folder_by_any_name(clone: Path, tmp_path: Path, name: str) -> None:
     memes = tmp_path / "home" / name
     memes.mkdir(parents=True)
-    wanted = [".venv/bin/memewatch search", "http://m:1", "--folder", str(memes)]
+    wanted = [".venv/bin/memewatch", "http://m:1", "--folder", str(memes)]
     for given in (str(memes), f"~/{name}", os.path.relpath(memes, clone)):
         done = make(clone, "run", f"FOLDER={given}", HOME=str(tmp_path / "home"), MEMEWATCHD_MILVUS="http://m:1")
         assert (done.returncode, done.stdout.splitlines(), done.stderr) == (0, wanted, "")
@@ -85,7 +85,7 @@ def test_the_samples_touch_nothing_of_the_users(clone: Path, tmp_path: Path) -> 
     inside = clone / ".run" / "memewatchd.sock"
     if len(os.fsencode(inside)) < 108:
         assert values["--socket"] == str(inside)
-        assert search == ".venv/bin/memewatch --socket .run/memewatchd.sock search"
+        assert search == ".venv/bin/memewatch --socket .run/memewatchd.sock"
     else:
         assert values["--socket"] in search
 

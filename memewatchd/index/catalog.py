@@ -225,7 +225,7 @@ class Catalog:
         """Whether any row lies in this root."""
         prefix = root.rstrip(b"/") + b"/"
         with self._lock:
-            return any(folder == root or folder.startswith(prefix) for folder in self._by_folder)
+            return any((folder + b"/").startswith(prefix) for folder in self._by_folder)
 
 
 def _discard(table: dict[_Key, set[bytes]], key: _Key, path: bytes) -> None:

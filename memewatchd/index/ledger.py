@@ -61,9 +61,14 @@ class Ledger:
                 keep, loser = (row, rival) if _fits_disk(row) else (rival, row)
                 stale.append(loser.id)
             self._catalog.put(keep)
+        # A file is back, and the tombstone not yet gone: left there, it would cost that file its vectors in a month.
+        risen = [row for row in self._catalog.tombstones() if self._catalog.is_used(row.digest)]
+        stale += [row.id for row in risen]
         if stale:
-            log.info("%d rows were left twice by an interrupted write; the older ones are dropped", len(stale))
+            log.info("%d rows were left over by an interrupted write; they are dropped", len(stale))
             self._store.delete_files(stale)
+            for row in risen:
+                self._catalog.remove_tombstone(row.digest)
 
     def use_model(self, fingerprint: str, dim: int) -> None:
         """Open the collection of this model's pictures, which makes it if it isn't there."""

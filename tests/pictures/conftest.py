@@ -81,9 +81,7 @@ def make_png() -> MakePng:
     def chunk(name: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
 
-    def run(
-        rows: bytes, size: tuple[int, int], depth: int, colour: int, *extra: tuple[bytes, bytes]
-    ) -> bytes:
+    def run(rows: bytes, size: tuple[int, int], depth: int, colour: int, *extra: tuple[bytes, bytes]) -> bytes:
         head = struct.pack(">IIBBBBB", *size, depth, colour, 0, 0, 0)
         parts = [chunk(b"IHDR", head), *(chunk(name, data) for name, data in extra)]
         parts += [chunk(b"IDAT", zlib.compress(rows)), chunk(b"IEND", b"")]

@@ -87,9 +87,7 @@ def test_palette_with_transparency(depth: int, decode: Decode, make_png: MakePng
     index = np.indices((8, 8)).sum(0) % 2
     bits = np.unpackbits(index.astype(np.uint8)[..., None], axis=-1)[..., 8 - depth :]
     packed = rows(np.packbits(bits.reshape(8, -1), axis=-1))
-    png = make_png(
-        packed, (8, 8), depth, 3, (b"PLTE", bytes((0, 0, 255, 255, 0, 0))), (b"tRNS", bytes((128, 255)))
-    )
+    png = make_png(packed, (8, 8), depth, 3, (b"PLTE", bytes((0, 0, 255, 255, 0, 0))), (b"tRNS", bytes((128, 255))))
     frame = decode(png, EXACT).frames[0].astype(int)
     expected = np.where(index[..., None] == 1, (255, 0, 0), (127, 127, 255))
     assert np.abs(frame - expected).max() <= 1
@@ -141,9 +139,7 @@ def test_any_mode_at_any_dpi(
     decoded = decode(encode(im, "png", dpi=dpi), FrameSpec("exact", 16, 16))
     assert (decoded.width, decoded.height) == (67, 45)
     wanted = photo.convert("L" if mode == "I;16" else mode).convert("RGB")
-    np.testing.assert_array_equal(
-        decoded.frames[0], np.asarray(preprocess.fit(wanted, FrameSpec("exact", 16, 16)))
-    )
+    np.testing.assert_array_equal(decoded.frames[0], np.asarray(preprocess.fit(wanted, FrameSpec("exact", 16, 16))))
 
 
 # -- alpha over white -------------------------------------------------------------------------------
@@ -190,9 +186,7 @@ def test_a_transparent_gif(decode: Decode, encode: Encode) -> None:
 def test_bmp_of_each_depth(bits: int, photo: Image.Image, decode: Decode, encode: Encode) -> None:
     im = photo.convert({1: "1", 8: "P", 24: "RGB"}[bits])
     frame = decode(encode(im, "bmp"), FrameSpec("exact", 16, 16)).frames[0]
-    np.testing.assert_array_equal(
-        frame, np.asarray(preprocess.fit(im.convert("RGB"), FrameSpec("exact", 16, 16)))
-    )
+    np.testing.assert_array_equal(frame, np.asarray(preprocess.fit(im.convert("RGB"), FrameSpec("exact", 16, 16))))
 
 
 def test_bmp_of_32_bits_with_alpha(decode: Decode, encode: Encode) -> None:
@@ -231,9 +225,7 @@ def test_cmyk_jpeg(photo: Image.Image, decode: Decode, encode: Encode) -> None:
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
 @pytest.mark.parametrize("size", [(3000, 2001), (2001, 3000)])
-@pytest.mark.parametrize(
-    "spec", [FrameSpec("shortest", 64, 64), FrameSpec("exact", 64, 64), FrameSpec("pad", 64, 64)]
-)
+@pytest.mark.parametrize("spec", [FrameSpec("shortest", 64, 64), FrameSpec("exact", 64, 64), FrameSpec("pad", 64, 64)])
 def test_big_jpegs_decoded_at_reduced_scale_look_the_same(
     mode: str, size: tuple[int, int], spec: FrameSpec, photo: Image.Image, decode: Decode, encode: Encode
 ) -> None:
@@ -291,9 +283,7 @@ def test_orientation_of_a_big_jpeg(orientation: int, decode: Decode, encode: Enc
     assert np.unravel_index(quarters.argmin(), (2, 2)) == corner
 
 
-@pytest.mark.parametrize(
-    "exif", [b"Exif\0\0", b"Exif\0\0garbage", b"Exif\0\0MM\0*\xff\xff\xff\xff", b"\0" * 40]
-)
+@pytest.mark.parametrize("exif", [b"Exif\0\0", b"Exif\0\0garbage", b"Exif\0\0MM\0*\xff\xff\xff\xff", b"\0" * 40])
 def test_broken_exif_says_nothing(exif: bytes, photo: Image.Image, decode: Decode, encode: Encode) -> None:
     decoded = decode(encode(photo, "jpeg", exif=exif))
     assert (decoded.width, decoded.height) == (67, 45)
@@ -302,9 +292,7 @@ def test_broken_exif_says_nothing(exif: bytes, photo: Image.Image, decode: Decod
 # -- TIFF -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "compression", [None, "tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg", "zstd", "lzma"]
-)
+@pytest.mark.parametrize("compression", [None, "tiff_lzw", "tiff_adobe_deflate", "packbits", "jpeg", "zstd", "lzma"])
 @pytest.mark.parametrize("big", [False, True])
 def test_tiff_of_each_compression(
     compression: str | None, big: bool, photo: Image.Image, decode: Decode, encode: Encode
@@ -359,17 +347,13 @@ def test_float_tiff_of_any_range(decode: Decode) -> None:
 
 
 def frames(count: int, size: int = 16) -> list[Image.Image]:
-    return [
-        Image.new("RGB", (size, size), (i * 200 // count, 255 - i * 200 // count, 0)) for i in range(count)
-    ]
+    return [Image.new("RGB", (size, size), (i * 200 // count, 255 - i * 200 // count, 0)) for i in range(count)]
 
 
 @pytest.mark.parametrize("kind", ["gif", "webp", "png", "avif"])
 def test_first_frame_and_number_of_frames(kind: str, decode: Decode, encode: Encode) -> None:
     first, *rest = frames(7, 64)
-    decoded = decode(
-        encode(first, kind, save_all=True, append_images=rest, duration=50), FrameSpec("exact", 8, 8)
-    )
+    decoded = decode(encode(first, kind, save_all=True, append_images=rest, duration=50), FrameSpec("exact", 8, 8))
     assert decoded.n_frames == 7
     assert len(decoded.frames) == 1
     assert np.abs(decoded.frames[0].astype(int) - (0, 255, 0)).max() <= 8
@@ -418,7 +402,4 @@ def test_pages_of_a_tiff_are_no_animation(decode: Decode, encode: Encode) -> Non
 def test_large_text_in_a_png_is_no_reason_to_fail(decode: Decode, make_png: MakePng) -> None:
     """Image generators keep their whole workflow in there."""
     text = b"workflow\0\0" + zlib.compress(b"node " * 500_000)
-    assert (
-        decode(make_png(rows(np.full((8, 8), 77, np.uint8)), (8, 8), 8, 0, (b"zTXt", text)), EXACT).format
-        == "png"
-    )
+    assert decode(make_png(rows(np.full((8, 8), 77, np.uint8)), (8, 8), 8, 0, (b"zTXt", text)), EXACT).format == "png"

@@ -97,9 +97,7 @@ def test_damaged_pictures(
 
 @settings(max_examples=60, deadline=None, derandomize=True, database=None)
 @given(
-    head=st.sampled_from(
-        [b"", *(b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF89a", b"RIFF\x20\0\0\0WEBPVP8 ")]
-    )
+    head=st.sampled_from([b"", *(b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF89a", b"RIFF\x20\0\0\0WEBPVP8 ")])
     | st.sampled_from(
         [b"\0\0\0\x18ftypavif", b"\0\0\0\x18ftypheic", b"II*\0\x08\0\0\0", b"BM" + bytes(12) + b"\x28\0\0\0"]
     ),

@@ -76,9 +76,7 @@ def test_names_that_promise_a_picture(name: bytes) -> None:
     assert has_picture_extension(name)
 
 
-@pytest.mark.parametrize(
-    "name", [b"", b"png", b".png", b"dir.png/.gif", b"dir.png/a", b"a.png.txt", b"a.png "]
-)
+@pytest.mark.parametrize("name", [b"", b"png", b".png", b"dir.png/.gif", b"dir.png/a", b"a.png.txt", b"a.png "])
 def test_names_that_do_not(name: bytes) -> None:
     assert not has_picture_extension(name)
 

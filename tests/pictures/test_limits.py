@@ -106,9 +106,7 @@ def test_more_memory_than_allowed(
     assert decode(encode(Image.new("L", (20, 20), 99), "png"), pool=small_pool).frames[0].min() == 99
 
 
-def test_running_out_of_memory_again_and_again(
-    small_pool: DecodePool, decode: Decode, encode: Encode
-) -> None:
+def test_running_out_of_memory_again_and_again(small_pool: DecodePool, decode: Decode, encode: Encode) -> None:
     """Each time the child answers and leaves at once; that is no crash."""
     data = encode(Image.new("L", (9000, 9000)), "png", compress_level=1)
     for _ in range(15):
@@ -140,9 +138,7 @@ def test_no_processor_time_left(endless_picture: bytes, decode: Decode, encode: 
         assert decode(encode(Image.new("L", (20, 20), 99), "png"), pool=pool).frames[0].min() == 99
 
 
-def test_processor_time_is_counted_anew_for_each_picture(
-    decode: Decode, photo: Image.Image, encode: Encode
-) -> None:
+def test_processor_time_is_counted_anew_for_each_picture(decode: Decode, photo: Image.Image, encode: Encode) -> None:
     data = encode(photo.resize((1800, 1800)), "png", compress_level=1)
     with DecodePool(1, Limits(cpu_s=1)) as pool:
         decode(data, pool=pool)

@@ -150,9 +150,7 @@ def test_heic_names_its_package(photo: Image.Image, encode: Encode, tmp_path: Pa
         "except Exception as error: print(error)\n"
     )
     with path.open("rb") as file:
-        done = subprocess.run(
-            [sys.executable, "-c", script], stdin=file, capture_output=True, text=True, check=True
-        )
+        done = subprocess.run([sys.executable, "-c", script], stdin=file, capture_output=True, text=True, check=True)
     assert done.stdout == "HEIC needs the pillow-heif package (pip install pillow-heif)\n"
 
 
@@ -199,9 +197,7 @@ def test_a_picture_that_crashes_two_children_is_to_blame(
         assert following.result(60).format == "png"
 
 
-def test_a_decoder_that_cannot_start_is_not_the_pictures_fault(
-    small: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_decoder_that_cannot_start_is_not_the_pictures_fault(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object) -> list[str]:
         return [sys.executable, "-c", "import sys; sys.exit('ModuleNotFoundError: No module named PIL')"]
 
@@ -224,9 +220,7 @@ def test_a_decoder_that_cannot_start_is_not_the_pictures_fault(
         "{",
     ],
 )
-def test_nonsense_from_a_child_is_not_believed(
-    answer: str, small: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_nonsense_from_a_child_is_not_believed(answer: str, small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     script = (
         "import socket, struct, sys\n"
         "s = socket.socket(fileno=int(sys.argv[1]))\n"
@@ -312,9 +306,7 @@ def test_children_die_with_their_parent(slow: Path) -> None:
         "print(*pool.pids, flush=True); time.sleep(600)\n"
     )
     with slow.open("rb") as file:
-        parent = subprocess.Popen(
-            [sys.executable, "-c", script], stdin=file, stdout=subprocess.PIPE, text=True
-        )
+        parent = subprocess.Popen([sys.executable, "-c", script], stdin=file, stdout=subprocess.PIPE, text=True)
         assert parent.stdout
         pids = [int(pid) for pid in parent.stdout.readline().split()]
         assert len(pids) == 2

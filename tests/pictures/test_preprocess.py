@@ -63,9 +63,7 @@ def test_equals_clips_processor(size: tuple[int, int], resample: int) -> None:
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize(("edge", "crop"), [(36, 31), (31, 36), (30, 36), (33, 33)])
-def test_equals_clips_processor_where_crop_and_size_differ(
-    size: tuple[int, int], edge: int, crop: int
-) -> None:
+def test_equals_clips_processor_where_crop_and_size_differ(size: tuple[int, int], edge: int, crop: int) -> None:
     processor = clip(size={"shortest_edge": edge}, crop_size={"height": crop, "width": crop})
     im = random_picture(size)
     np.testing.assert_array_equal(ours(im, FrameSpec("shortest", edge, crop)), theirs(processor, im))
@@ -107,9 +105,7 @@ def test_pad_equals_pillows_pad(size: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize("size", [(2, 5000), (5000, 2), (7, 9000), (9000, 7), (100, 7001), (7001, 100)])
 @pytest.mark.parametrize("resample", [1, 2, 3])
-def test_a_sliver_is_not_scaled_in_full(
-    size: tuple[int, int], resample: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_sliver_is_not_scaled_in_full(size: tuple[int, int], resample: int, monkeypatch: pytest.MonkeyPatch) -> None:
     im = random_picture(size)
     spec = FrameSpec("shortest", 64, 60, resample)
     in_full = ours(im, spec).astype(int)

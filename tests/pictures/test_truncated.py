@@ -59,18 +59,12 @@ def test_cut_off_anywhere(whole: bytes, decode: Decode) -> None:
     complete = decode(whole, EXACT)
     length = len(whole)
     failed = 0
-    for cut in sorted(
-        {length * part // 16 for part in range(16)} | {length - last for last in (1, 2, 5, 13)}
-    ):
+    for cut in sorted({length * part // 16 for part in range(16)} | {length - last for last in (1, 2, 5, 13)}):
         try:
             decoded = decode(whole[:cut], EXACT)
         except PictureError as error:
             failed += 1
-            assert (
-                "truncated" in str(error)
-                or "damaged" in str(error)
-                or (cut == 0 and str(error) == "empty file")
-            )
+            assert "truncated" in str(error) or "damaged" in str(error) or (cut == 0 and str(error) == "empty file")
         else:
             assert decoded == complete
             np.testing.assert_array_equal(decoded.frames[0], complete.frames[0])
@@ -129,9 +123,7 @@ def test_interlaced_pngs_are_counted_pass_by_pass(size: tuple[int, int], depth: 
         for row in {y for _, y in in_pass}:
             across = sum(y == row for _, y in in_pass)
             expected += 1 + (across * bits + 7) // 8
-    head = b"\x89PNG\r\n\x1a\n" + struct.pack(
-        ">I4sIIBBBBB", 13, b"IHDR", width, height, depth, colour, 0, 0, 1
-    )
+    head = b"\x89PNG\r\n\x1a\n" + struct.pack(">I4sIIBBBBB", 13, b"IHDR", width, height, depth, colour, 0, 0, 1)
     assert structure._png_bytes(head + bytes(4)) == expected
 
 

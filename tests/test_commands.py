@@ -1,0 +1,305 @@
+"""Each op and its replies, with a real catalog and progress and a fake mirror and searcher."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from memewatchd.commands import Commands
+from memewatchd.errors import BadRequest, Degraded, Paused, TimedOut, UnknownOp
+from memewatchd.index.catalog import Catalog
+from memewatchd.meme import Digest, FileRow, FileStat
+from memewatchd.progress import Event, Progress
+from memewatchd.protocol import OPS, Request, parse_line
+from memewatchd.search.ranking import Hit
+from memewatchd.search.search import Answer
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+
+class FakeSearcher:
+    def __init__(self) -> None:
+        self.asked: list[tuple[Any, ...]] = []
+        self.answer = Answer([])
+
+    async def search(self, *args: Any) -> Answer:
+        self.asked.append(args)
+        return self.answer
+
+
+class FakeMirror:
+    def __init__(self, progress: Progress) -> None:
+        self.progress = progress
+        self.calls: list[str] = []
+        self.on_wake: Callable[[], None] = lambda: None
+
+    def wake(self) -> None:
+        self.calls.append("wake")
+        self.on_wake()
+
+    def rescan(self, forget_missing: bool = False) -> None:
+        self.calls.append(f"rescan {forget_missing}")
+
+    def set_paused(self, paused: bool) -> None:
+        self.calls.append(f"paused {paused}")
+        self.progress.paused = paused
+
+
+class House:
+    def __init__(self) -> None:
+        self.searcher = FakeSearcher()
+        self.catalog = Catalog()
+        self.progress = Progress()
+        self.mirror = FakeMirror(self.progress)
+        self.about = {"model": "m", "engine": "e", "watching": "inotify", "watching_why": "", "roots": []}
+        self.commands = Commands(
+            searcher=self.searcher,  # type: ignore[arg-type]
+            catalog=self.catalog,
+            progress=self.progress,
+            mirror=self.mirror,
+            about=lambda: self.about,
+        )
+
+    def add(self, path: bytes, digest: str = "", error: str = "", vector: bool = True) -> None:
+        size = () if error else (3, 2, 1)
+        self.catalog.put(FileRow(path, FileStat(70, 1, 1, len(path)), Digest(digest), 0, *size, error=error))
+        if vector and not error:
+            self.catalog.add_vector(Digest(digest))
+
+    def stream(self, op: str, **args: Any) -> AsyncIterator[dict[str, Any]]:
+        return self.commands.handle(parse_line(json.dumps({"op": op, **args}).encode()))
+
+    def ask(self, op: str, **args: Any) -> list[dict[str, Any]]:
+        """All replies, which can be written as JSON, as the door does."""
+
+        async def main() -> list[dict[str, Any]]:
+            return [json.loads(json.dumps(reply)) async for reply in self.stream(op, **args)]
+
+        return asyncio.run(within(main()))
+
+
+async def within(work: Awaitable[Any]) -> Any:
+    return await asyncio.wait_for(work, 30)
+
+
+@pytest.fixture
+def house() -> House:
+    return House()
+
+
+def test_every_op_that_the_protocol_takes_is_there(house: House) -> None:
+    for op in OPS:
+        house.stream(op)
+
+
+def test_an_op_that_is_not_there(house: House) -> None:
+    with pytest.raises(UnknownOp, match="sing"):
+        house.commands.handle(Request("sing", {}))
+
+
+def test_status_has_what_the_contract_names(house: House) -> None:
+    house.add(b"/m/a.png", "d1")
+    house.add(b"/m/copy.png", "d1")
+    house.add(b"/m/coming.png", "d2", vector=False)
+    house.add(b"/m/bad.png", error="broken")
+    house.progress.scanned = True
+    house.progress.pending = 1
+    house.progress.encoded = 7
+    (reply,) = house.ask("status")
+    status = reply["status"]
+    assert reply["ok"] is True
+    assert status.keys() >= {
+        *("protocol", "state", "indexed", "pending", "failed", "encoded", "words_pending"),
+        *("model", "engine", "watching", "roots", "rate", "eta_s", "uptime_s"),
+    }
+    assert (status["protocol"], status["state"]) == (1, "indexing")
+    assert (status["indexed"], status["pending"], status["failed"], status["encoded"]) == (2, 1, 1, 7)
+    assert (status["rate"], status["eta_s"], status["problems"]) == (0.0, None, [])
+
+
+def test_status_says_what_is_wrong(house: House) -> None:
+    house.progress.problems["index"] = "Milvus is away; start it"
+    house.progress.away = {b"/m": "/m is missing"}
+    (reply,) = house.ask("status")
+    assert reply["status"]["state"] == "degraded"
+    assert reply["status"]["problems"] == ["Milvus is away; start it", "/m is missing"]
+
+
+def test_list_is_sorted_and_ends_with_a_count(house: House) -> None:
+    house.add(b"/m/b\xff.png", "d2")
+    house.add(b"/m/a.png", "d1")
+    house.add(b"/m/bad.png", error="broken")
+    house.add(b"/m/coming.png", "d3", vector=False)
+    replies = house.ask("list")
+    assert [reply["ok"] for reply in replies] == [True] * 3
+    assert replies[0]["file"] == {
+        "path": "/m/a.png",
+        "digest": "d1",
+        "size": 70,
+        "width": 3,
+        "height": 2,
+        "frames": 1,
+    }
+    assert replies[1]["file"]["path_b64"] == "L20vYv8ucG5n"
+    assert replies[2] == {"ok": True, "end": True, "count": 2}
+
+
+def test_failed_names_the_reason(house: House) -> None:
+    house.add(b"/m/a.png", "d1")
+    house.add(b"/m/z.png", error="empty file")
+    house.add(b"/m/c.png", "d4", error="truncated")
+    assert house.ask("failed") == [
+        {"ok": True, "file": {"path": "/m/c.png", "reason": "truncated"}},
+        {"ok": True, "file": {"path": "/m/z.png", "reason": "empty file"}},
+        {"ok": True, "end": True, "count": 2},
+    ]
+
+
+@pytest.mark.parametrize("op", ["list", "failed"])
+def test_an_empty_list_still_ends(house: House, op: str) -> None:
+    assert house.ask(op) == [{"ok": True, "end": True, "count": 0}]
+
+
+def test_a_long_list_lets_others_be_answered_in_between(house: House) -> None:
+    for number in range(1000):
+        house.add(b"/m/%d.png" % number, "d")
+
+    async def main() -> int:
+        turns = 0
+
+        async def other() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+
+        task = asyncio.create_task(other())
+        replies = [reply async for reply in house.stream("list")]
+        task.cancel()
+        assert len(replies) == 1001
+        return turns
+
+    assert asyncio.run(main()) >= 4
+
+
+def test_search_passes_on_what_was_asked_and_says_why(house: House) -> None:
+    hits = [Hit(b"/m/a.png", 1.31415926, image=0.31415926, name=1.0), Hit(b"/m/\xff.png", 0.2, image=0.2)]
+    house.searcher.answer = Answer(hits)
+    (reply,) = house.ask("search", text="cat", limit=3, timeout=2, min_score=0.1)
+    assert house.searcher.asked == [("cat", 3, 2.0, 0.1)]
+    assert reply["hits"][0] == {
+        "path": "/m/a.png",
+        "score": 1.3142,
+        "why": {"image": 0.3142, "words": None, "name": 1.0},
+    }
+    assert reply["hits"][1]["path_b64"] == "L20v/y5wbmc="
+    assert reply["ok"] is True
+    assert reply["took_ms"] >= 0
+    assert "partial" not in reply
+
+
+def test_search_has_defaults_and_says_when_it_is_partial(house: House) -> None:
+    house.searcher.answer = Answer([], partial=True)
+    (reply,) = house.ask("search", text="cat")
+    assert house.searcher.asked == [("cat", 20, 30.0, None)]
+    assert reply["partial"] is True
+    assert reply["hits"] == []
+
+
+def test_errors_of_a_search_travel_typed(house: House) -> None:
+    async def refuse(*_: Any) -> Answer:
+        raise BadRequest("ext: is not there yet")
+
+    house.searcher.search = refuse  # type: ignore[method-assign]
+    with pytest.raises(BadRequest, match="ext:"):
+        house.ask("search", text="ext:gif")
+
+
+# ---- wait
+
+
+def test_wait_asks_for_a_walk_and_is_answered_when_it_is_settled(house: House) -> None:
+    def walk() -> None:
+        house.progress.walk_ended(house.progress.waiting_walks(), [b"/m/a.png"])
+        asyncio.get_running_loop().call_later(0.01, house.progress.path_settled, [b"/m/a.png"])
+
+    house.mirror.on_wake = walk
+    assert house.ask("wait") == [{"ok": True}]
+    assert house.mirror.calls == ["wake"]
+    assert house.progress._walks == []
+
+
+def test_wait_while_paused_is_refused_at_once(house: House) -> None:
+    house.progress.paused = True
+    with pytest.raises(Paused, match="resume"):
+        house.ask("wait")
+    assert house.progress.waiting_walks() == []
+
+
+@pytest.mark.parametrize("timeout", [0, 0.02])
+def test_wait_that_times_out_says_how_much_is_left(house: House, timeout: float) -> None:
+    house.progress.pending = 3
+    with pytest.raises(TimedOut, match="3 files"):
+        house.ask("wait", timeout=timeout)
+    assert house.progress.waiting_walks() == []  # nobody walks for those who have gone
+
+
+def test_wait_ends_where_it_can_not_end_well(house: House) -> None:
+    house.mirror.on_wake = lambda: house.progress.fail_walks(Degraded("no such model"))
+    with pytest.raises(Degraded, match="no such model"):
+        house.ask("wait", timeout=30)
+
+
+def test_a_client_that_goes_away_waits_no_longer(house: House) -> None:
+    async def main() -> None:
+        replies = house.stream("wait")
+        waiting = asyncio.ensure_future(anext(replies))
+        while not house.mirror.calls:  # noqa: ASYNC110 - the mirror is a fake, and sets no event
+            await asyncio.sleep(0)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+
+    asyncio.run(within(main()))
+    assert house.progress.waiting_walks() == []
+
+
+# ---- the rest
+
+
+def test_events_come_as_they_happen_and_end_with_the_client(house: House) -> None:
+    async def main() -> list[dict[str, Any]]:
+        replies = house.stream("events")
+        heard = [await anext(replies)]
+        moved = Event("moved", b"/m/\xff.png", b"/m/old.png")
+        house.progress.tell([Event("added", b"/m/a.png"), moved, Event("lost")])
+        heard += [await anext(replies) for _ in range(3)]
+        await replies.aclose()  # type: ignore[attr-defined]
+        return heard
+
+    heard = asyncio.run(within(main()))
+    assert heard[:2] == [{"ok": True}, {"event": "added", "path": "/m/a.png"}]
+    assert {key: heard[2][key] for key in ("event", "path_b64", "from")} == {
+        "event": "moved",
+        "path_b64": "L20v/y5wbmc=",
+        "from": "/m/old.png",
+    }
+    assert heard[3] == {"event": "lost"}
+    assert house.progress._listeners == set()
+
+
+def test_pause_and_resume(house: House) -> None:
+    assert house.ask("pause") == [{"ok": True}]
+    assert house.progress.state == "paused"
+    assert house.ask("resume") == [{"ok": True}]
+    assert house.mirror.calls == ["paused True", "paused False"]
+
+
+def test_rescan(house: House) -> None:
+    assert house.ask("rescan") == [{"ok": True}]
+    assert house.ask("rescan", forget_missing=True) == [{"ok": True}]
+    assert house.mirror.calls == ["rescan False", "rescan True"]
