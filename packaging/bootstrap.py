@@ -52,6 +52,8 @@ WITNESSES = {
     "heif": ("pillow_heif",),
     "test": ("milvus", "2."),
 }
+# Programs that some tests start, and their Debian packages.
+TEST_PROGRAMS = {"nc": "netcat-openbsd", "socat": "socat", "jq": "jq", "systemd-analyze": "systemd"}
 # Download sizes in MB for Linux on x86-64, measured; other machines differ a little.
 SIZES = {"torch": 200, "base": 130, "ocr": 120, "web": 1, "heif": 6, "test": 90}
 
@@ -93,6 +95,8 @@ def set_up(goal: str) -> None:
             # By its own requirement, not as `.[systemd]`: it needs the build tools that it names.
             if not pip("systemd", systemd_requirement()):
                 print(f"      it didn't build ({REPORTS.relative_to(ROOT)}/systemd.log says why); going on without")
+        if goal == "test" and (lacking := [TEST_PROGRAMS[name] for name in TEST_PROGRAMS if not shutil.which(name)]):
+            print(f"      some tests are skipped, with a word. To have all: {apt_line(lacking)}")
         stamp.write_text(wanted)
         print("      set up", flush=True)
 

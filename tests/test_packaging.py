@@ -132,6 +132,10 @@ def systemd_analyze(*arguments: str, home: Path) -> subprocess.CompletedProcess[
     return subprocess.run(command, check=False, capture_output=True, text=True, env=environment)
 
 
+NEEDS_SYSTEMD = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd: apt install systemd")
+
+
+@NEEDS_SYSTEMD
 def test_systemd_accepts_the_units(units: Path, tmp_path: Path) -> None:
     names = [str(units / service.SERVICE), str(units / service.SOCKET)]
     done = systemd_analyze("verify", "--man=no", *names, home=tmp_path)
@@ -139,6 +143,7 @@ def test_systemd_accepts_the_units(units: Path, tmp_path: Path) -> None:
     assert (done.returncode, ours) == (0, [])
 
 
+@NEEDS_SYSTEMD
 def test_systemd_sees_a_program_that_is_not_there(units: Path, program: Path, tmp_path: Path) -> None:
     """The check above can fail, and the path is unescaped to what it was."""
     program.unlink()

@@ -170,7 +170,7 @@ def test_an_inherited_socket_that_is_none_of_ours_is_refused(open_door: Opened, 
         open_door(inherited=datagrams)
 
 
-@pytest.mark.skipif(shutil.which("systemd-socket-activate") is None, reason="needs systemd")
+@pytest.mark.skipif(shutil.which("systemd-socket-activate") is None, reason="needs systemd: apt install systemd")
 def test_socket_activation_by_systemds_own_tool(folder: Path) -> None:
     code = """
 import asyncio, socket

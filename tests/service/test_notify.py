@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -122,6 +123,7 @@ def test_anything_else_is_refused(listening: socket.socket, tmp_path: Path) -> N
     os.close(file)
 
 
+@pytest.mark.skipif(shutil.which("systemd-socket-activate") is None, reason="needs systemd: apt install systemd")
 def test_systemds_own_activation(tmp_path: Path) -> None:
     """systemd-socket-activate starts us at the first connection, with the socket as descriptor 3."""
     door = tmp_path / "door"
