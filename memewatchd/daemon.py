@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from memewatchd import __version__, config
+from memewatchd import __version__, config, offline
 from memewatchd.announce import Announcer, client_command
 from memewatchd.commands import Commands
 from memewatchd.encoders import models
@@ -45,7 +45,8 @@ from memewatchd.query_socket import Door
 from memewatchd.reader import Reader
 from memewatchd.search.search import Searcher
 from memewatchd.service.journal import log_handler
-from memewatchd.service.notify import Notifier, inherited_socket
+from memewatchd.service.notify import LOADING_S, Notifier, inherited_socket
+from memewatchd.service.sandbox import sandbox
 from memewatchd.sync import Mirror
 
 if TYPE_CHECKING:
@@ -64,11 +65,6 @@ STOP_MIRROR_S = 2.0
 STOP_MILVUS_S = 1.5
 # The mirror comes round at least every ten seconds; a walk over a slow network disk takes longer.
 MIRROR_STUCK_S = 300.0
-# How often systemd is told how things stand, while something is happening and while nothing is.
-TELL_BUSY_S = 2.0
-TELL_IDLE_S = 20.0
-# A model that loads may take this much longer than the last time we said so.
-LOADING_EXTEND_S = 30.0
 # 600 connections, each picture that is on its way, and what libraries keep.
 OPEN_FILES = 4096
 
@@ -83,8 +79,11 @@ OPEN_FILES = 4096
 @click.option("--config", "config_file", metavar="FILE", help="Settings in TOML, keys as these flags with _.")
 @click.option("--log-level", metavar="LEVEL", help="debug, info, warning or error.")
 @click.option("--check", is_flag=True, help="Check all settings, print them, and end.")
+@click.option(
+    "--reset", is_flag=True, help="Forget the index (never the pictures), and end. Says what goes, then asks."
+)
 @click.version_option(__version__, prog_name="memewatchd")
-def _program(config_file: str | None, check: bool, **flags: Any) -> int:
+def _program(config_file: str | None, check: bool, reset: bool, **flags: Any) -> int:
     """Watch folders of memes and answer searches in words.
 
     Every flag may also stand in the environment (MEMEWATCHD_FOLDER, …) or in
@@ -92,7 +91,9 @@ def _program(config_file: str | None, check: bool, **flags: Any) -> int:
     """
     settings = config.load(flags, os.environ, config_file)
     if check:
-        return _check(settings)
+        return offline.check(settings, os.environ)
+    if reset:
+        return offline.reset(settings)
     return _run(settings)
 
 
@@ -130,21 +131,6 @@ def _leave(code: int) -> None:
                 stream.flush()
         os._exit(code)
     sys.exit(code)
-
-
-def _check(settings: Settings) -> int:
-    """All that can be said without starting anything. Raises ConfigError."""
-    choice = models.choose(settings.model, StateKeeper(settings.state_dir).state.model, os.environ)
-    Ignore(settings.exclude)
-    for key in config.KEYS:
-        value = getattr(settings, "folders" if key == "folder" else key)
-        shown = ":".join(map(os.fsdecode, value)) if key == "folder" else value
-        click.echo(f"{key} = {shown}  ({settings.sources[key]})")
-    click.echo(f"model to be used: {choice.name}" + ("" if choice.folder else " (to be downloaded)"))
-    for folder in settings.folders:
-        if not os.path.isdir(folder):
-            click.echo(f"note: {os.fsdecode(folder)} isn't there (yet)", err=True)
-    return 0
 
 
 def _run(settings: Settings) -> int:
@@ -263,7 +249,7 @@ class Daemon:
             inherited.close()
             inherited = None
 
-        self._notifier.extend(LOADING_EXTEND_S)
+        self._notifier.extend(LOADING_S)
         await self._door.open(path, inherited)
         self._notifier.ready("the door is open; looking at the folders")
         with ExitStack() as unwind:
@@ -279,7 +265,14 @@ class Daemon:
             unwind.callback(self._mirror.stop)
             self._greet(path)
             helpers = [
-                asyncio.create_task(self._keep_systemd_informed()),
+                asyncio.create_task(
+                    self._notifier.keep_informed(
+                        is_alive=self._is_alive,
+                        is_loading=lambda: not (self._host.ready or self._host.failed),
+                        is_idle=lambda: self._progress.state in ("settled", "paused"),
+                        text=self._in_short,
+                    )
+                ),
                 asyncio.create_task(self._announcer.follow(lambda: models.advice(self._choice.name))),
             ]
             await stop.wait()
@@ -356,6 +349,7 @@ class Daemon:
             "model_state": state,
             "advice": models.advice(self._choice.name),
             "engine": self._engine.description,
+            "sandbox": sandbox(),
             "watching": mode,
             "watching_why": why,
             "roots": [
@@ -368,25 +362,10 @@ class Daemon:
         now = time.monotonic()
         return now - self._mirror.beaten_at < MIRROR_STUCK_S and self._host.beat(now)
 
-    async def _keep_systemd_informed(self) -> None:
-        """STATUS with the counts, EXTEND_TIMEOUT while the model loads, WATCHDOG while all threads live."""
-        notifier = self._notifier
-        if not notifier.is_active:
-            return
-        shown = ""
-        while True:
-            if notifier.watchdog_s is not None and self._is_alive():
-                notifier.watchdog()
-            if not (self._host.ready or self._host.failed):
-                notifier.extend(LOADING_EXTEND_S)
-            progress = self._progress
-            text = f"{progress.state}: {self._catalog.indexed} indexed, {progress.pending} pending"
-            text += f", {self._catalog.failed} failed" if self._catalog.failed else ""
-            if text != shown:
-                notifier.status(text)
-                shown = text
-            pause = TELL_IDLE_S if progress.state in ("settled", "paused") else TELL_BUSY_S
-            await asyncio.sleep(min(pause, (notifier.watchdog_s or 60.0) / 3))
+    def _in_short(self) -> str:
+        """A line for ``systemctl status``."""
+        failed = f", {self._catalog.failed} failed" if self._catalog.failed else ""
+        return f"{self._progress.state}: {self._catalog.indexed} indexed, {self._progress.pending} pending{failed}"
 
 
 def _bounded(name: str, function: Callable[[], None], seconds: float) -> None:

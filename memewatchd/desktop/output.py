@@ -115,6 +115,8 @@ def status_text(status: Mapping[str, Any]) -> str:
         lines.append(_row("index", _line(str(status["engine"]))))
     if status.get("watching"):
         lines.append(_row("watching", _with_reason(status["watching"], status.get("watching_why"))))
+    if status.get("sandbox") == "applied":
+        lines.append(_row("sandbox", "applied"))
     for root in status.get("roots") or ():
         away = f"  AWAY: {_line(str(root.get('why', '')))}" if root.get("away") else ""
         lines.append(_row("folder", _line(str(root.get("path", ""))) + away))

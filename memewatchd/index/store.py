@@ -178,6 +178,22 @@ class Store:
                 found.add(fingerprint)
         return sorted(found)
 
+    def collections(self) -> list[str]:
+        """Every collection that memewatchd made under this prefix, whatever its model and schema, sorted."""
+        names = self._call("list the collections", lambda client: client.list_collections(timeout=READ_S))
+        kinds: tuple[schema.Kind, ...] = ("files", "pictures")
+        return sorted(
+            name
+            for name in names
+            for kind in kinds
+            if name.startswith(f"{self._prefix}{kind}") and (self._version(name, kind) or -1) > 0
+        )
+
+    def drop(self, names: Iterable[str]) -> None:
+        """Drop collections that :meth:`collections` gave."""
+        for name in names:
+            self._call("drop a collection", lambda client, name=name: client.drop_collection(name, timeout=DDL_S))  # type: ignore[misc]
+
     def drop_pictures(self, fingerprint: str) -> None:
         """Drop a model's collection, if it is ours and of this schema. Not while it is searched."""
         name, exists = self._choose_name("pictures", self._pictures_name(fingerprint))

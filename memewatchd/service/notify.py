@@ -7,6 +7,7 @@ way only; systemd-python is used for the journal (:mod:`memewatchd.service.journ
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import socket
@@ -15,12 +16,17 @@ from typing import TYPE_CHECKING
 from memewatchd.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import MutableMapping
+    from collections.abc import Callable, MutableMapping
 
 log = logging.getLogger(__name__)
 
 # SD_LISTEN_FDS_START of sd-daemon.h.
 FIRST_FD = 3
+# How often the manager is told how things stand, while something is happening and while nothing is.
+TELL_BUSY_S = 2.0
+TELL_IDLE_S = 20.0
+LOADING_S = 30.0
+"""A model that loads may take so many seconds more than when we last said so."""
 # systemd reads at once; a queue that stays full this many seconds belongs to a manager in trouble.
 _SEND_TIMEOUT_S = 1.0
 
@@ -71,6 +77,27 @@ class Notifier:
     def stopping(self) -> bool:
         """A clean stop has begun."""
         return self._send("STOPPING=1", _status("stopping"))
+
+    async def keep_informed(
+        self,
+        *,
+        is_alive: Callable[[], bool],
+        is_loading: Callable[[], bool],
+        is_idle: Callable[[], bool],
+        text: Callable[[], str],
+    ) -> None:
+        """STATUS whenever ``text`` changes, EXTEND_TIMEOUT while loading, WATCHDOG while alive; for ever."""
+        shown = ""
+        while self.is_active:
+            if self.watchdog_s is not None and is_alive():
+                self.watchdog()
+            if is_loading():
+                self.extend(LOADING_S)
+            if (said := text()) != shown:
+                self.status(said)
+                shown = said
+            pause = TELL_IDLE_S if is_idle() else TELL_BUSY_S
+            await asyncio.sleep(min(pause, (self.watchdog_s or 60.0) / 3))
 
     def _send(self, *lines: str) -> bool:
         """Send one datagram; whether it went out. A manager that doesn't listen is no reason to fail."""

@@ -184,6 +184,22 @@ def test_exit_codes(embedded: Daemon, home: Path) -> None:
     assert (code, "memewatchd, version" in said) == (0, True)
 
 
+def test_reset_forgets_the_index_and_nothing_else(embedded: Daemon) -> None:
+    pictures(embedded.folder, range(3))
+    with embedded as daemon:
+        daemon.wait()
+        code, said = ended(embedded, "--reset")
+        assert (code, "another memewatchd" in said) == (75, True)
+    code, said = ended(embedded, "--reset")
+    assert code == 0
+    assert "collection memewatchd_files\n" in said
+    assert "collection memewatchd_pictures_" in said
+    assert len(list(embedded.folder.iterdir())) == 3
+    with embedded as daemon:
+        daemon.wait()
+        assert (len(daemon.listed()), daemon.status()["encoded"]) == (3, 3)
+
+
 def test_a_stale_socket_is_no_obstacle(embedded: Daemon) -> None:
     with embedded:
         embedded.stop(signal.SIGKILL)

@@ -166,6 +166,7 @@ def check_hardening(machine: Machine) -> None:
     process = machine.user("cat", f"/proc/{pid}/status").stdout
     holds("NoNewPrivs:\t1" in process, "no new privileges")
     holds("Seccomp:\t2" in process, "system calls are filtered")
+    same(status_of(machine)["sandbox"], "applied", "status says so")
     mounts = machine.user("cat", f"/proc/{pid}/mountinfo").stdout
     for path in ("/", "/usr", HOME, f"{HOME}/Memes", "/tmp", f"/run/user/{UID}"):
         same(mount_mode(mounts, path), "ro", f"{path} is read-only")
@@ -282,6 +283,7 @@ def check_without_user_namespaces(machine: Machine) -> None:
     holds("without the hardening" in done.stdout, "says that it took the hardening back")
     same(machine.shown("DropInPaths"), "", "the drop-in is gone")
     same(machine.memewatch("wait", "--timeout", "120").returncode, 0, "the service runs without it")
+    same(status_of(machine)["sandbox"], "absent", "and status says so")
     forbid(machine, "")
 
 
