@@ -18,7 +18,7 @@ BIN := .venv/bin
 WITH_PYTHON = python=$$(sh packaging/python.sh) && exec "$$python"
 SET_UP = $(WITH_PYTHON) packaging/bootstrap.py
 
-.PHONY: help run test lint check bench setup install-service uninstall-service train-bundled eval-bundled soak soak-systemd
+.PHONY: help run test lint check bench setup install-service uninstall-service lock train-bundled eval-bundled soak soak-systemd
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 28
@@ -53,6 +53,9 @@ install-service: ## have systemd start memewatchd on FOLDER for you, now and at 
 
 uninstall-service: ## take that back (settings and index stay)
 	@exec $(BIN)/python packaging/systemd/service.py uninstall
+
+lock: ## resolve again what setup.cfg asks for (needs uv: pip install uv)
+	@exec $(BIN)/python packaging/lock.py
 
 train-bundled: ## make the bundled model again, from scratch
 	@($(SET_UP) test)

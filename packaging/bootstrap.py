@@ -30,6 +30,7 @@ VENV = ROOT / ".venv"
 VENV_PYTHON = VENV / "bin" / "python"
 PRIVATE = ROOT / ".run"
 REPORTS = VENV / "setup"
+LOCKS = ROOT / "packaging" / "lock"
 
 TORCH = "2.13.0"
 TORCH_PYTHONS = ((3, 11), (3, 14))
@@ -130,6 +131,7 @@ def stamp_text(goal: str) -> str:
     parts = (
         (ROOT / "setup.cfg").read_bytes(),
         Path(__file__).read_bytes(),
+        lock(goal).read_bytes(),
         sys.version.encode(),
         os.fsencode(ROOT),
         torch_index().encode(),
@@ -206,11 +208,12 @@ def install_torch(stages: Stages) -> None:
 
 
 def torch_arguments() -> list[list[str]]:
-    """What to tell pip for torch, in order of preference."""
+    """What to tell pip for torch, in order of preference. What the CPU build needs is in the lock files."""
     index = torch_index()
     if not wants_cpu():
         return [[f"torch=={TORCH}", "--index-url", index]]
-    return [[f"torch=={TORCH}+cpu"], [f"torch=={TORCH}+cpu", "--index-url", index]]
+    cpu = ["--no-deps", f"torch=={TORCH}+cpu"]
+    return [cpu, [*cpu, "--index-url", index]]
 
 
 def torch_index() -> str:
@@ -230,17 +233,27 @@ def installed(name: str, version: str = "") -> bool:
 
 
 def install_package(stages: Stages, goal: str) -> None:
-    """memewatchd itself, editable, with the goal's extras; an extra that fails is left out with a line."""
+    """memewatchd itself, editable, with the goal's extras, in the versions and with the hashes of the lock file."""
     extras = EXTRAS[goal]
     stages.begin(f"memewatchd with {', '.join(extras)}")
-    if pip("package", *package_arguments(extras)):
+    locked = ["--no-deps", "--require-hashes", "--requirement"]
+    if pip(f"locked-{goal}", *locked, str(lock(goal))) and pip("package", "--no-deps", *package_arguments(())):
         return
-    if goal == "test" or not pip("package", *package_arguments(())):
+    if goal == "test":
+        fail_with_log(f"locked-{goal}")
+    print(f"      not in the versions of the lock ({(REPORTS / f'locked-{goal}.log').relative_to(ROOT)} says why)")
+    if not pip("locked-base", *locked, str(lock("base"))) and not pip("package", *package_arguments(())):
         fail_with_log("package")
+    pip("package", *package_arguments(()))
     for extra in extras:
         if not pip(extra, *package_arguments((extra,))):
             log = (REPORTS / f"{extra}.log").relative_to(ROOT)
             print(f"      without {extra}: it couldn't be installed ({log} says why; `make setup` tries again)")
+
+
+def lock(goal: str) -> Path:
+    """Pinned versions with hashes; `make lock` writes them."""
+    return LOCKS / f"{goal}.txt"
 
 
 def package_arguments(extras: Sequence[str]) -> list[str]:

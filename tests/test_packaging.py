@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import configparser
 import importlib.metadata
 import importlib.util
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -15,6 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -58,9 +62,8 @@ def test_the_set_up_fetches_no_cuda(tmp_path: Path) -> None:
                 break
     names = resolved(json.loads(report.read_text()))
     assert names["torch"].startswith(f"{bootstrap.TORCH}+cpu")
-    package = bootstrap.REPORTS / "package.json"
-    if package.is_file():
-        names |= resolved(json.loads(package.read_text()))
+    for kept in bootstrap.REPORTS.glob("*.json"):
+        names |= resolved(json.loads(kept.read_text()))
     assert cuda_parts(list(names)) == []
     assert cuda_parts([found.name for found in importlib.metadata.distributions()]) == []
 
@@ -70,15 +73,54 @@ def test_a_report_with_cuda_is_seen() -> None:
     assert cuda_parts(list(resolved(report))) == ["nvidia-cublas-cu12"]
 
 
+@pytest.mark.parametrize("goal", ["base", *bootstrap.EXTRAS])
+def test_the_lock_holds_what_setup_cfg_asks_for(goal: str) -> None:
+    """Every requirement is pinned to a version that fits, with hashes, for each Python; `make lock` mends it."""
+    pinned: dict[str, list[Requirement]] = {}
+    for block in re.split(r"\n(?=[a-zA-Z])", bootstrap.lock(goal).read_text()):
+        line, *hashes = block.strip().replace("\\\n", "\n").splitlines()
+        assert hashes
+        assert all(re.fullmatch(r" *--hash=sha256:[0-9a-f]{64} *", each) for each in hashes)
+        found = Requirement(line)
+        pinned.setdefault(canonicalize_name(found.name), []).append(found)
+    assert cuda_parts(list(pinned)) == []
+    settings = configparser.ConfigParser()
+    settings.read(ROOT / "setup.cfg", encoding="utf-8")
+    asked = settings["options"]["install_requires"]
+    for extra in bootstrap.EXTRAS.get(goal, ()):
+        asked += "\n" + settings["options.extras_require"][extra]
+    wanted = [Requirement(line) for line in asked.splitlines() if line and not line.startswith("#")]
+    assert len(wanted) > 10
+    for requirement in wanted:
+        if requirement.name == "torch":
+            continue
+        for python in ("3.11", "3.12", "3.13", "3.14"):
+            here = {"python_version": python, "python_full_version": f"{python}.1", "sys_platform": "linux"}
+            pins = [
+                pin
+                for pin in pinned[canonicalize_name(requirement.name)]
+                if pin.marker is None or pin.marker.evaluate(here)
+            ]
+            (pin,) = pins
+            (exact,) = pin.specifier
+            assert exact.operator == "=="
+            assert requirement.specifier.contains(exact.version), (str(requirement), str(pin))
+
+
 def test_a_stamp_holds_for_one_state_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another setup.cfg, another place, another goal or another torch: the set-up runs again."""
     shutil.copy(ROOT / "setup.cfg", tmp_path)
+    shutil.copytree(bootstrap.LOCKS, tmp_path / "lock")
+    monkeypatch.setattr(bootstrap, "LOCKS", tmp_path / "lock")
     here = bootstrap.stamp_text("run")
     monkeypatch.setattr(bootstrap, "ROOT", tmp_path)
     seen = [here, bootstrap.stamp_text("run"), bootstrap.stamp_text("test")]
     monkeypatch.setenv("TORCH_INDEX", "https://example.org/whl/cu130")
     seen.append(bootstrap.stamp_text("run"))
     with (tmp_path / "setup.cfg").open("a") as file:
+        file.write("# changed\n")
+    seen.append(bootstrap.stamp_text("run"))
+    with (tmp_path / "lock" / "run.txt").open("a") as file:
         file.write("# changed\n")
     seen.append(bootstrap.stamp_text("run"))
     assert len(set(seen)) == len(seen)
