@@ -26,7 +26,7 @@ from memewatchd.announce import Announcer, client_command
 from memewatchd.commands import Commands
 from memewatchd.encoders import models
 from memewatchd.encoders.host import EncoderHost
-from memewatchd.errors import AlreadyRunning, ConfigError, MemewatchError
+from memewatchd.errors import AlreadyRunning, ConfigError, MemewatchError, StoreError
 from memewatchd.folder.dirty import DirtySet
 from memewatchd.folder.ignore import Ignore
 from memewatchd.folder.roots import RootState
@@ -212,6 +212,8 @@ class Daemon:
             dirty=self._dirty,
             watcher=self._watcher,
             open_index=self._open_index,
+            check_index=self._store.check,
+            shortage=self._engine.shortage,
             ledger=self._ledger,
             catalog=self._catalog,
             intake=intake,
@@ -228,6 +230,7 @@ class Daemon:
             is_open=lambda: self._mirror.is_open,
             is_active=lambda: self._mirror.is_active,
             problem=lambda: self._progress.problems.get("index", ""),
+            on_failure=self._mirror.check_soon,
         )
         commands = Commands(
             searcher=self._searcher,
@@ -316,7 +319,11 @@ class Daemon:
 
     def _open_index(self) -> None:
         """The sync thread: open Milvus, or open it again."""
-        self._engine.revive()
+        try:
+            token = self._settings.milvus_token()
+        except ConfigError as error:
+            raise StoreError(str(error)) from error
+        self._engine.revive(token)
         self._store.open_files()
 
     def _activate(self) -> FrameSpec:

@@ -16,7 +16,8 @@ MemewatchError
 ├── PictureError         one picture can't be read; its message goes into `memewatch failed`
 ├── EncoderError         a model can't be found, loaded or run
 └── StoreError           Milvus failed
-    └── StoreUnavailable Milvus can't be reached (worth another try later)
+    ├── StoreUnavailable Milvus can't be reached (worth another try later)
+    └── StoreDamaged     the embedded engine's file isn't to be trusted
 """
 
 from __future__ import annotations
@@ -110,3 +111,7 @@ class StoreError(MemewatchError):
 
 class StoreUnavailable(StoreError):
     """Milvus can't be reached; worth another try later."""
+
+
+class StoreDamaged(StoreError):
+    """The embedded engine's file is no database, or one that is damaged: set it aside, and build the index anew."""

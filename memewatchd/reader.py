@@ -107,15 +107,15 @@ class Reader:
             return Unstable(seen)  # our trouble, not the file's
         if error.errno == errno.EAGAIN:
             return Unstable(seen)  # someone has a lease on it (Samba, for a client that writes) and gives it back soon
+        try:
+            now = FileStat.of(os.stat(path))
+        except OSError:
+            return Gone()  # or its folder is closed, which says nothing of the file
         if not has_picture_extension(path):
             return NoMeme(seen)
-        try:
-            seen = FileStat.of(os.stat(path))
-        except OSError:
-            return Gone()
         if error.errno in (errno.EACCES, errno.EPERM):
-            return Broken(seen, Digest(""), "permission denied: memewatchd's user may not read this file")
-        return Broken(seen, Digest(""), f"can't be opened: {error.strerror or error}")
+            return Broken(now, Digest(""), "permission denied: memewatchd's user may not read this file")
+        return Broken(now, Digest(""), f"can't be opened: {error.strerror or error}")
 
     def _read(self, fd: int, path: bytes, seen: FileStat, since: float) -> Outcome:
         result = os.fstat(fd)

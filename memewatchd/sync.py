@@ -15,7 +15,7 @@ from collections import deque
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
-from memewatchd.errors import Degraded, EncoderError, Paused, StoreError
+from memewatchd.errors import Degraded, EncoderError, MemewatchError, Paused
 from memewatchd.folder.dirty import Dirty
 from memewatchd.folder.plan import Plan, make_plan
 from memewatchd.meme import FileStat
@@ -91,6 +91,8 @@ class Mirror:
         dirty: DirtySet,
         watcher: Watches,
         open_index: Callable[[], None],
+        check_index: Callable[[], None] = lambda: None,
+        shortage: Callable[[], str] = lambda: "",
         ledger: Ledger,
         catalog: Catalog,
         intake: Intake,
@@ -106,6 +108,8 @@ class Mirror:
         self._dirty = dirty
         self._watcher = watcher
         self._open_index = open_index
+        self._check_index = check_index
+        self._shortage = shortage
         self._ledger = ledger
         self._catalog = catalog
         self._intake = intake
@@ -128,6 +132,8 @@ class Mirror:
         self._encoded: set[str] = set()
         self._check_at = 0.0
         self._sweep_at = 0.0
+        self._did_well = False  # whether anything was written, or all was settled, since the index was opened
+        self._said = ""
         self.is_open = False
         """Whether the index has been read: from then on names are known."""
         self.is_active = False
@@ -144,6 +150,11 @@ class Mirror:
     def stop(self) -> None:
         """End soon; what is half done is not written."""
         self._stop.set()
+        self.wake()
+
+    def check_soon(self) -> None:
+        """Somebody found the index failing: see for yourself, and open it again."""
+        self._check_at = 0.0
         self.wake()
 
     def rescan(self, forget_missing: bool = False) -> None:
@@ -167,6 +178,7 @@ class Mirror:
         first = True
         try:
             while not self._stop.is_set():
+                self._did_well = False
                 try:
                     self._open(first)
                     first = False
@@ -174,8 +186,8 @@ class Mirror:
                 except Exception as error:  # noqa: BLE001 - whatever it was: drop all, look again, repair
                     if self._stop.is_set():
                         return  # what it works with may have been closed under it
-                    if self.is_active:
-                        patience = RECONNECT_S[0]  # it had come all the way
+                    if self._did_well:
+                        patience = RECONNECT_S[0]
                     self._lose(error)
                     self._nap(patience)
                     patience = min(patience * 2, RECONNECT_S[1])
@@ -188,6 +200,7 @@ class Mirror:
         self._ledger.load()
         self.is_active = False
         self.is_open = True
+        self._activate_if_ready()
         self._progress.problems.pop("index", None)
         log.info("the index holds %d files", len(self._catalog.rows()))
         if first:
@@ -196,12 +209,12 @@ class Mirror:
 
     def _lose(self, error: Exception) -> None:
         """Something failed in mid-work: forget what was under way, and say so. The disk is still the truth."""
-        if isinstance(error, StoreError):
-            log.error("the index failed: %s", error)
-            self._progress.problems["index"] = str(error)
-        elif isinstance(error, EncoderError):
-            log.error("the model failed: %s", error)
-            self._progress.problems["index"] = f"the model failed: {error}"
+        if isinstance(error, MemewatchError):
+            what = "the model failed: " if isinstance(error, EncoderError) else ""
+            if self._did_well or self._said != str(error):  # not at every try
+                log.error("%s%s", what or "indexing failed: ", error)
+            self._said = str(error)
+            self._progress.problems["index"] = f"{what}{error}"
         else:
             log.error("the mirror failed; it starts anew", exc_info=error)
             self._progress.problems["index"] = f"the mirror failed and starts anew: {error!r} (a bug; the log has more)"
@@ -220,10 +233,13 @@ class Mirror:
     def _follow(self) -> None:
         while not self._stop.is_set():
             self.beaten_at = self._clock()
-            if self._progress.paused:
+            short = self._is_short()
+            if self._progress.paused or short:
+                self._check_index_if_due()
                 self._activate_if_ready()
                 self._collect()
-                self._flush()
+                if not short:
+                    self._flush()
                 self._count_pending()
                 self._dirty.wait_woken(CHECK_S)
                 continue
@@ -253,13 +269,31 @@ class Mirror:
             due.append(self._flush_at)
         return max(0.0, min(due) - now)
 
+    def _is_short(self) -> bool:
+        """Whether the disk is too full for the index to grow: nothing is written then, and searching goes on."""
+        said, before = self._shortage(), self._progress.problems.get("space", "")
+        if said:
+            self._progress.problems["space"] = said
+            self._progress.fail_walks(Degraded(said))
+        else:
+            self._progress.problems.pop("space", None)
+        if bool(said) != bool(before):
+            log.warning("%s", said or "there is space again; indexing goes on")
+        return bool(said)
+
     # ---- looking
 
-    def _check_if_due(self) -> None:
-        """The ten-second look: do the watches live, are the roots the same?"""
+    def _check_index_if_due(self) -> bool:
         if self._clock() < self._check_at:
-            return
+            return False
         self._check_at = self._clock() + CHECK_S
+        self._check_index()
+        return True
+
+    def _check_if_due(self) -> None:
+        """The ten-second look: does Milvus answer, do the watches live, are the roots the same?"""
+        if not self._check_index_if_due():
+            return
         self._watcher.check()
         if self._look_at_roots():
             self._dirty.mark_all()
@@ -303,7 +337,7 @@ class Mirror:
         self._look_at_roots()
         here = {root.path: root.identity for root in self._roots if not root.away}
         look = self._disk.look(_within(dirty, here, [root.path for root in self._roots]))
-        if any(here.get(root) != identity for root, identity in look.identities.items()):
+        if look.restless or any(here.get(root) != identity for root, identity in look.identities.items()):
             log.info("a folder was mounted or unmounted while it was looked at; looking again")
             self._dirty.mark(dirty)
             self._progress.restart_walks()
@@ -462,14 +496,18 @@ class Mirror:
         finished, self._finished = self._finished, []
         if not finished:
             return
+        # What looked gone may only be away, with all of its root, and be back by now: a look decides.
+        vanished = [item.path for item in finished if item.path and item.row is None and item.no_meme is None]
+        self._dirty.mark(Dirty.of(map(os.path.dirname, vanished)))
         if any(item.row is None and item.path for item in finished) and self._look_at_roots():
-            self._dirty.mark_all()  # what looked gone may only be away, with all of its root
+            self._dirty.mark_all()
         known = {item.path: self._catalog.get(item.path) for item in finished}
         rows = [item.row for item in finished if item.row is not None]
         pictures = [item.picture for item in finished if item.picture is not None]
-        gone = [row for item in finished if item.row is None and (row := known[item.path]) is not None]
-        forget = [row for row in gone if not self._catalog.is_away(row.path)]
+        changed = [row for item in finished if item.no_meme is not None and (row := known[item.path]) is not None]
+        forget = [row for row in changed if not self._catalog.is_away(row.path)]
         self._ledger.commit(pictures=pictures, rows=rows, forget=forget)
+        self._did_well = True
         self._intake.stored()
         self._encoded.update(digest for digest, _ in pictures)
         self._progress.encoded = len(self._encoded)
@@ -509,6 +547,7 @@ class Mirror:
     def _count_pending(self) -> None:
         under_way = len(self._todo) + len(self._waiting) + len(self._intake) + len(self._finished)
         self._progress.pending = under_way + self._unopened()
+        self._did_well |= self._progress.pending == 0 and self._dirty.first_mark is None
 
     def _sweep_if_settled(self) -> None:
         if self.is_active and not self._progress.pending and self._progress.scanned and self._clock() >= self._sweep_at:

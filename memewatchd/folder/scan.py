@@ -52,13 +52,15 @@ class Look:
     ``files``: regular files and symlinks to one (with the target's stat), neither hidden nor ignored, not
     yet known to be pictures. ``unreadable``: path → reason for people. ``identities``: device and inode of
     each root that was looked at and stayed the same meanwhile; a caller that expected another one must not
-    believe the look (a disk was mounted or unmounted).
+    believe the look (a disk was mounted or unmounted). ``restless``: roots that were mounted, unmounted or moved
+    meanwhile, even if all is as before by now; they are to be looked at again.
     """
 
     files: dict[bytes, FileStat] = field(default_factory=dict)
     scope: Scope = field(default_factory=Scope)
     unreadable: dict[bytes, str] = field(default_factory=dict)
     identities: dict[bytes, Identity] = field(default_factory=dict)
+    restless: set[bytes] = field(default_factory=set)
 
 
 class Disk:
@@ -69,6 +71,8 @@ class Disk:
         self._ignore = ignore
         self._subfolders: dict[bytes, dict[bytes, int]] = {}
         """Folder → its subfolders' paths and inodes. A folder is a key once it has been listed."""
+        self._root_fd = -1
+        """The root that is being looked at, held: whatever its path leads to meanwhile."""
 
     def look(self, dirty: Dirty) -> Look:
         """Looks at what is marked.
@@ -87,19 +91,20 @@ class Disk:
         return look
 
     def _look_below(self, root: bytes, marks: list[bytes], dirty: Dirty, look: Look) -> None:
-        before = identify(root)
         found = Look()
+        before = identify(root)
+        try:
+            self._root_fd = os.open(root, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError:
+            before = None
         if before is None:
             reason = "it is missing, no folder, or can't be entered"
         else:
-            # Outer ones come first, so that nothing is looked at twice.
-            for path in sorted(marks, key=len):
-                seen = found.scope.trees
-                if path in seen or any(folder in seen for folder in ancestors(path)):
-                    continue
-                if self._is_folder_of_ours(root, path, found):
-                    self._list(root, path, path in dirty.trees or path not in self._subfolders, found)
-            if identify(root) == before:
+            try:
+                self._look_inside(root, marks, dirty, found)
+            finally:
+                os.close(self._root_fd)
+            if identify(root) == before and not found.restless:
                 # A mark below a folder that turned out to be unreadable may still have found something.
                 look.files.update((path, stat) for path, stat in found.files.items() if found.scope.covers(path))
                 look.unreadable.update(found.unreadable)
@@ -109,9 +114,27 @@ class Disk:
                 look.scope.blind |= found.scope.blind
                 return
             reason = "it was mounted, unmounted or moved meanwhile"
+            look.restless.add(root)
         look.unreadable[root] = reason
         look.scope.blind.add(root)
         self._forget(root)
+
+    def _look_inside(self, root: bytes, marks: list[bytes], dirty: Dirty, found: Look) -> None:
+        # Outer ones come first, so that nothing is looked at twice.
+        for path in sorted(marks, key=len):
+            seen = found.scope.trees
+            if path in seen or any(folder in seen for folder in ancestors(path)):
+                continue
+            if self._is_folder_of_ours(root, path, found):
+                self._list(root, path, path in dirty.trees or path not in self._subfolders, found)
+
+    def _believe_gone(self, root: bytes, path: bytes, look: Look) -> None:
+        """No such file, says the path; but if the root holds it, its path led elsewhere for a moment."""
+        try:
+            os.lstat(path[len(_prefix(root)) :] or b".", dir_fd=self._root_fd)
+        except OSError:
+            return
+        look.restless.add(root)
 
     def _is_folder_of_ours(self, root: bytes, path: bytes, look: Look) -> bool:
         """Whether a walk from the root would come here. If not, all below ``path`` is gone, or unknown."""
@@ -125,6 +148,7 @@ class Disk:
                 if error.errno not in _GONE:
                     _blind(look, folder, error)
                     return False
+                self._believe_gone(root, folder, look)
                 there = False
             if not there or self._ignored(root, folder, is_dir=True):
                 look.scope.trees.add(path)
@@ -141,6 +165,8 @@ class Disk:
             try:
                 files, subfolders = self._entries(root, folder, look)
             except OSError as error:
+                if error.errno in _GONE:
+                    self._believe_gone(root, folder, look)
                 if error.errno in _GONE and folder != root:
                     look.scope.trees.add(folder)
                 else:
@@ -179,6 +205,8 @@ class Disk:
                 except OSError as error:
                     if error.errno not in (_BROKEN_LINK if is_link else _GONE):
                         _blind(look, entry.path, error)
+                    elif not is_link:
+                        self._believe_gone(root, entry.path, look)
                     continue
                 if modes.S_ISREG(found.st_mode):
                     files[entry.path] = FileStat.of(found)

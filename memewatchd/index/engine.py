@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar
 from urllib.parse import urlsplit
 
-from memewatchd.errors import StoreError, StoreUnavailable
+from memewatchd.errors import StoreDamaged, StoreError, StoreUnavailable
+from memewatchd.index import space
 from memewatchd.index.lite import LiteServer
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ T = TypeVar("T")
 
 CONNECT_S: Final = 10.0
 """How long connecting may take, seconds."""
+
+_log = logging.getLogger(__name__)
 
 _import_lock = threading.Lock()
 
@@ -41,12 +44,13 @@ class Engine:
         self._closed = False
         self._lite: LiteServer | None = None
         self.kind: Literal["lite", "server"]
+        self._about = ""
         if uri.endswith(".db"):
             self.kind = "lite"
             file = Path(uri).expanduser().absolute()
             self._lite = LiteServer(file, state_dir)
             self.where = str(file)
-            self.description = f"Milvus Lite {_version('milvus-lite')}, {file}"
+            self._about = self.description = f"Milvus Lite {_version('milvus-lite')}, {file}"
         elif uri.startswith(("http://", "https://")) and urlsplit(uri).hostname:
             self.kind = "server"
             self.where = _without_credentials(uri)
@@ -101,19 +105,39 @@ class Engine:
                 translated = StoreUnavailable(f"Milvus was closed while it was to {doing}")
             raise translated from error
 
-    def revive(self) -> None:
-        """Connect anew; for the embedded engine, start its child anew. Data and collections stay as they were.
+    def insert(self, doing: str, function: Callable[[Any], T]) -> T:
+        """A :meth:`call` that inserts at least a row: it has failed, too, where that has not reached the disk.
 
-        Raises as :meth:`open` does. The caller decides when, and how often.
+        Milvus Lite says that all is well when SQLite couldn't write (a full disk, a folder that is read-only).
+        """
+        before = self._lite.commits() if self._lite is not None else 0
+        result = self.call(doing, function)
+        if self._lite is not None and self._lite.commits() in (before, -1):
+            raise StoreError(
+                f"Milvus Lite could not write to {self.where}; free space, and make it and its folder writable"
+            )
+        return result
+
+    def shortage(self) -> str:
+        """Why nothing should be written just now (the embedded engine's disk is nearly full), "" where it may."""
+        return space.shortage(self._lite.file.parent) if self._lite is not None else ""
+
+    def revive(self, token: str | None = None) -> None:
+        """Connect anew (with another ``token``, where one is given); for the embedded engine, start its child anew.
+
+        Data and collections stay as they were, but for a damaged file in the state folder: that is set aside,
+        and a new one begun. Raises as :meth:`open` does. The caller decides when, and how often.
         """
         with self._lock:
             if self._closed:
                 raise StoreError("the index is closed")
+            if token is not None:
+                self._token = token.strip()
             self._disconnect()
             address = self._uri
             if self._lite is not None:
                 self._lite.stop()
-                address = self._lite.start()
+                address = self._start(self._lite)
             try:
                 self._client = self._connect(address)
             except BaseException:
@@ -134,6 +158,17 @@ class Engine:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _start(self, lite: LiteServer) -> str:
+        try:
+            return lite.start()
+        except StoreDamaged:
+            if not lite.is_ours:
+                raise
+        aside = lite.set_aside()
+        _log.error("%s is damaged: it is kept as %s, and the index is built anew from the pictures", lite.file, aside)
+        self.description = f"{self._about} (a damaged one was set aside: {aside.name})"
+        return lite.start()
 
     def _disconnect(self) -> None:
         client, self._client = self._client, None

@@ -29,7 +29,7 @@ import threading
 import time
 from pathlib import Path
 
-from memewatchd.errors import StoreError, StoreUnavailable
+from memewatchd.errors import StoreDamaged, StoreError, StoreUnavailable
 
 _log = logging.getLogger(__name__)
 
@@ -56,6 +56,8 @@ class LiteServer:
         self.file = Path(os.path.realpath(file))
         name = hashlib.blake2b(os.fsencode(self.file), digest_size=4).hexdigest()
         self._run_dir = state_dir.absolute() / f"milvus-lite-{name}"
+        self.is_ours = self.file.parent == Path(os.path.realpath(state_dir))
+        """Whether the file can only be what we wrote; one elsewhere may be anybody's, named by mistake."""
         self._run_fd: int | None = None
         self._lock_fd: int | None = None
         self._process: subprocess.Popen[bytes] | None = None
@@ -70,10 +72,19 @@ class LiteServer:
         """Whether the child runs."""
         return self._process is not None and self._process.poll() is None
 
+    def commits(self) -> int:
+        """SQLite's own count of the transactions that have reached the file; -1 while that can't be read."""
+        try:
+            with self.file.open("rb") as stream:
+                return int.from_bytes(os.pread(stream.fileno(), 4, 24), "big")
+        except OSError:
+            return -1
+
     def start(self) -> str:
         """Start the child and wait until it listens; returns pymilvus' address of it.
 
-        Raises :class:`StoreError` if the file is in use, isn't Milvus Lite's, or can't be opened.
+        Raises :class:`StoreError` if the file is in use, another program's, or can't be opened, and
+        :class:`StoreDamaged` if it isn't a database or isn't whole.
         """
         program = _program()
         if not self.file.parent.is_dir():
@@ -82,6 +93,7 @@ class LiteServer:
         try:
             self._take_lock()
             _refuse_foreign_file(self.file)
+            _refuse_damaged_file(self.file)
             return self._start(program)
         except OSError as error:
             self.stop()
@@ -89,6 +101,23 @@ class LiteServer:
         except BaseException:
             self.stop()
             raise
+
+    def set_aside(self) -> Path:
+        """Rename the file, so that the next start begins a new one; returns its new name. Raises StoreError.
+
+        Its journal goes with it: played back into the new file, it would ruin that too.
+        """
+        aside = self.file.with_name(f"{self.file.name}.broken-{time.strftime('%Y%m%d-%H%M%S')}")
+        while aside.exists():
+            aside = aside.with_name(f"{aside.name}x")
+        try:
+            for suffix in ("-journal", "-wal", "-shm"):
+                with contextlib.suppress(FileNotFoundError):
+                    os.rename(f"{self.file}{suffix}", f"{aside}{suffix}")
+            os.rename(self.file, aside)
+        except OSError as error:
+            raise StoreError(f"{self.file} is damaged and can't be renamed ({error.strerror}); move it away") from error
+        return aside
 
     def stop(self) -> None:
         """End the child, quickly and whatever state it is in, and remove what it left. Idempotent."""
@@ -154,6 +183,7 @@ class LiteServer:
         environment["LD_LIBRARY_PATH"] = ":".join(filter(None, libraries))
         environment["TMPDIR"] = str(self._run_dir)
         environment["RUST_LOG"] = "off"
+        environment["GLOG_minloglevel"] = "2"  # errors; by itself it writes a kilobyte for each search, for ever
         errors_fd = os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         # The mask is this thread's alone; the child inherits it. Its own session keeps the terminal's
         # Ctrl-C and hang-up away, the mask a SIGTERM for our whole control group.
@@ -235,22 +265,43 @@ def _refuse_foreign_file(file: Path) -> None:
         return
     except OSError as error:
         raise StoreError(f"{file}: {error.strerror}; choose another file with --milvus") from error
+    if not os.access(file, os.W_OK):
+        # Milvus Lite would take rows, and lose them.
+        raise StoreError(f"{file} is read-only; make it writable, or choose another file with --milvus")
     if not head:
         return
     if head != b"SQLite format 3\0":
-        raise _not_ours(file)
+        raise _damaged(file)
     try:
         # immutable: look without locks, and without replaying the journal of a child that was killed.
         with contextlib.closing(sqlite3.connect(f"{file.as_uri()}?mode=ro&immutable=1", uri=True)) as connection:
             tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
     except sqlite3.Error:
-        return  # Milvus Lite, which may replay the journal, says what is wrong.
+        return  # what is wrong shows when the journal has been replayed
     if tables and "collection_meta" not in tables:
-        raise _not_ours(file)
+        raise StoreError(f"{file} is not a Milvus Lite database. Choose another file with --milvus, or move it away")
 
 
-def _not_ours(file: Path) -> StoreError:
-    return StoreError(
+def _refuse_damaged_file(file: Path) -> None:
+    """Raise unless ``file`` is whole. Milvus Lite itself would leave out what it can't read, and say nothing.
+
+    SQLite plays back the journal of a child that was killed: no child runs now, for we hold its lock.
+    """
+    if not file.exists():
+        return
+    try:
+        with contextlib.closing(sqlite3.connect(f"{file.as_uri()}?mode=rw", uri=True)) as connection:
+            found = connection.execute("PRAGMA quick_check(1)").fetchone()
+    except sqlite3.Error as error:
+        if error.sqlite_errorname.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
+            raise _damaged(file) from error
+        return  # read-only, or a full disk: the child says so
+    if found != ("ok",):
+        raise _damaged(file)
+
+
+def _damaged(file: Path) -> StoreDamaged:
+    return StoreDamaged(
         f"{file} is not a Milvus Lite database, or is damaged. Choose another file with --milvus, "
         "or move it away: the index is built anew from the pictures"
     )
@@ -259,6 +310,6 @@ def _not_ours(file: Path) -> StoreError:
 def _start_failed(file: Path, output: str) -> StoreError:
     reason = output.partition("errs: ")[2].splitlines() or output.partition("err: ")[2].splitlines()
     if reason and ("not a database" in reason[0] or "malformed" in reason[0]):
-        return _not_ours(file)
+        return _damaged(file)
     what = reason[0] if reason else (output.strip().splitlines() or ["it gave no reason"])[-1]
     return StoreError(f"Milvus Lite can't open {file}: {what}. Free space, make it writable, or move it away")

@@ -75,6 +75,13 @@ class Store:
         # Ids whose insert failed in a way that leaves open whether they are there, by collection.
         self._doubtful: dict[str, set[str]] = {}
 
+    def check(self) -> None:
+        """Raise :class:`StoreError` unless Milvus answers and still holds the collections that were opened."""
+        names = self._call("list the collections", lambda client: client.list_collections(timeout=READ_S))
+        for collection in (self._files, self._pictures):
+            if collection is not None and collection.name not in names:
+                raise StoreError(f"collection {collection.name} has been dropped; it is built anew from the pictures")
+
     # --- files ---
 
     def open_files(self) -> None:
@@ -228,7 +235,10 @@ class Store:
 
         found = self._call("load a collection", load)
         if found != dim:
-            raise StoreError(f"collection {name} holds vectors of {found} dimensions, not of {dim}; drop it")
+            raise StoreError(
+                f"collection {name} holds vectors of {found} dimensions, not of {dim}; drop it "
+                "(memewatchd --reset drops all of ours)"
+            )
         return _Collection(name, dim)
 
     def _create(self, client: Any, kind: schema.Kind, name: str, dim: int) -> None:
@@ -316,7 +326,10 @@ class Store:
             self._doubtful[name] -= doubtful
         for batch in _batches(entities):
             try:
-                self._call("insert rows", lambda client, batch=batch: client.insert(name, batch, timeout=WRITE_S))  # type: ignore[misc]
+                self._engine.insert(
+                    "insert rows",
+                    lambda client, batch=batch: client.insert(name, batch, timeout=WRITE_S),  # type: ignore[misc]
+                )
             except StoreError:
                 self._doubtful.setdefault(name, set()).update(entity["id"] for entity in entities)
                 raise

@@ -75,6 +75,7 @@ class Searcher:
 
     ``is_open`` says whether the index has been read, before which there are no names either; ``is_active`` whether
     the model's pictures in it can be searched; ``problem`` why neither will be soon, "" while it may.
+    ``on_failure`` is told when Milvus has failed a search, so that somebody mends it.
     """
 
     def __init__(
@@ -86,6 +87,7 @@ class Searcher:
         is_open: Callable[[], bool] = lambda: True,
         is_active: Callable[[], bool] = lambda: True,
         problem: Callable[[], str] = lambda: "",
+        on_failure: Callable[[], None] = lambda: None,
     ) -> None:
         self._encoder = encoder
         self._index = index
@@ -93,6 +95,7 @@ class Searcher:
         self._is_open = is_open
         self._is_active = is_active
         self._problem = problem
+        self._on_failure = on_failure
         self._pool = ThreadPoolExecutor(_SEARCH_THREADS, thread_name_prefix="search")
 
     def close(self) -> None:
@@ -118,7 +121,10 @@ class Searcher:
         except TimeoutError:
             still = "the model is still loading" if not self._encoder.ready else "the search took too long"
             raise TimedOut(f"no answer within {timeout_s:g} s: {still}; memewatch status says more") from None
-        except (StoreError, EncoderError) as error:
+        except StoreError as error:
+            self._on_failure()
+            raise Degraded(str(error)) from error
+        except EncoderError as error:
             raise Degraded(str(error)) from error
 
     async def _by_words(self, query: Query, limit: int, min_score: float | None) -> Answer:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 import signal
 import socket
@@ -22,6 +23,8 @@ from milvus_server import ON_SERVER, MilvusServer
 
 from memewatchd.errors import StoreError, StoreUnavailable
 from memewatchd.index import engine as engine_module
+from memewatchd.index import lite as lite_module
+from memewatchd.index import space
 from memewatchd.index.engine import Engine
 from memewatchd.index.store import Store
 from memewatchd.meme import Digest, FileRow, FileStat
@@ -154,6 +157,20 @@ def test_close_leaves_no_process_and_only_the_database(lite: Engine, state_dir: 
         lite.revive()
 
 
+def test_searches_write_nothing_to_the_disk(lite: Engine, state_dir: Path) -> None:
+    """By itself the child logs a kilobyte a search, in a file that nobody ever shortens."""
+    store = filled(lite)
+
+    def size() -> int:
+        return sum(path.stat().st_size for path in state_dir.rglob("*") if path.is_file())
+
+    store.search_pictures(VECTOR, 5)
+    before = size()
+    for _ in range(100):
+        store.search_pictures(VECTOR, 5)
+    assert size() - before < 5_000
+
+
 def test_all_files_are_private(state_dir: Path) -> None:
     before = os.umask(0)
     try:
@@ -265,8 +282,10 @@ def test_a_file_is_opened_once_in_a_program(lite: Engine, state_dir: Path) -> No
 
 
 @pytest.mark.parametrize("content", [b"not a database" * 1000, b"SQLite format 3\0" + bytes(5000)])
-def test_a_file_that_is_not_milvus_lites_is_named_and_left_as_it_is(state_dir: Path, content: bytes) -> None:
-    file = state_dir / "index.db"
+def test_a_file_that_is_not_milvus_lites_is_named_and_left_as_it_is(
+    tmp_path: Path, state_dir: Path, content: bytes
+) -> None:
+    file = tmp_path / "index.db"  # not in the state folder: anybody's, perhaps
     file.write_bytes(content)
     with pytest.raises(StoreError, match=r"index\.db.*move it away"):
         Engine.open(str(file), "", state_dir)
@@ -282,6 +301,107 @@ def test_another_programs_sqlite_file_is_left_as_it_is(state_dir: Path) -> None:
     with pytest.raises(StoreError, match="not a Milvus Lite database"):
         Engine.open(str(file), "", state_dir)
     assert file.read_bytes() == content
+
+
+def truncated(content: bytes) -> bytes:
+    return content[: len(content) // 2]
+
+
+def ruined_in_the_middle(content: bytes) -> bytes:
+    """Milvus Lite opens this, leaves out what it can't read, and says nothing."""
+    middle = len(content) // 2
+    return content[:middle] + secrets.token_bytes(8192) + content[middle + 8192 :]
+
+
+@pytest.mark.parametrize("ruin", [truncated, ruined_in_the_middle, lambda _: b"not a database" * 1000])
+def test_a_damaged_index_of_ours_is_set_aside_and_not_trusted(
+    state_dir: Path, ruin: Callable[[bytes], bytes], caplog: pytest.LogCaptureFixture
+) -> None:
+    file = state_dir / "index.db"
+    with Engine.open(str(file), "", state_dir) as engine:
+        store = filled(engine)
+        store.insert_files([FileRow(b"/%d.png" % n, FileStat(n, 2, 3, 4), ROW.digest, 5) for n in range(200)])
+    ruined = ruin(file.read_bytes())
+    file.write_bytes(ruined)
+    journal = state_dir / "index.db-journal"
+    journal.write_bytes(b"of the ruined one")
+    with Engine.open(str(file), "", state_dir) as engine:
+        # The ruined journal was moved along, or SQLite has seen that it is none.
+        (aside,) = state_dir.glob("index.db.broken-*[0-9]")
+        assert aside.read_bytes() == ruined
+        assert not journal.exists()
+        assert aside.name in engine.description
+        assert str(aside) in caplog.text
+        store = Store(engine)
+        store.open_files()
+        assert list(store.read_files()) == []
+        file.unlink()
+        engine.close()
+    file.write_bytes(ruined)
+    with Engine.open(str(file), "", state_dir):
+        kept = [path for path in state_dir.glob("index.db.broken-*") if not path.name.endswith("-journal")]
+        assert len(kept) == 2
+        assert aside.read_bytes() == ruined
+
+
+def test_the_journal_of_a_child_that_was_killed_is_no_damage(state_dir: Path) -> None:
+    """What a half-done write leaves: pages of the new state in the file, and of the old one in the journal."""
+    file, journal = state_dir / "index.db", state_dir / "index.db-journal"
+    with Engine.open(str(file), "", state_dir) as engine:
+        filled(engine)
+    with contextlib.closing(sqlite3.connect(file, isolation_level=None)) as connection:
+        connection.execute("PRAGMA cache_size = 1")
+        connection.execute("BEGIN")
+        connection.execute("DELETE FROM collection_meta")
+        connection.execute("CREATE TABLE junk AS SELECT randomblob(100000)")
+        left = file.read_bytes(), journal.read_bytes()
+        connection.execute("ROLLBACK")
+    file.write_bytes(left[0])
+    journal.write_bytes(left[1])
+    with Engine.open(str(file), "", state_dir) as engine:
+        store = Store(engine)
+        store.open_files()
+        assert list(store.read_files()) == [ROW]
+    assert not list(state_dir.glob("*.broken*"))
+
+
+def test_what_milvus_lite_takes_and_does_not_write_is_no_success(lite: Engine, state_dir: Path) -> None:
+    """It says that all is well where SQLite couldn't write."""
+    store = filled(lite)
+    journal = state_dir / "index.db-journal"
+    journal.mkdir()  # stands for a full disk, and for a folder that is read-only
+    lost = FileRow(b"/lost.png", FileStat(2, 2, 3, 4), ROW.digest, 5)
+    with pytest.raises(StoreError, match=r"could not write to .*index\.db; free space"):
+        store.insert_files([lost])
+    journal.rmdir()
+    lite.revive()
+    assert list(store.read_files()) == [ROW]
+    for _ in range(2):
+        store.insert_files([lost])
+        store.delete_files([lost.id])
+    store.insert_files([lost])
+    lite.revive()
+    assert sorted(row.path for row in store.read_files()) == [ROW.path, lost.path]
+
+
+def test_a_read_only_file_is_refused(state_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Root is refused nothing, so this asks with its eyes shut."""
+    file = state_dir / "index.db"
+    with Engine.open(str(file), "", state_dir) as engine:
+        filled(engine)
+    file.chmod(0o400)
+    if os.geteuid() == 0:
+        monkeypatch.setattr(lite_module.os, "access", lambda path, mode: not (path == file and mode == os.W_OK))
+    with pytest.raises(StoreError, match=r"index\.db is read-only; make it writable"):
+        Engine.open(str(file), "", state_dir)
+
+
+def test_a_nearly_full_disk_is_said_with_what_to_do(state_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = Engine(str(state_dir / "index.db"), "", state_dir)
+    assert engine.shortage() == ""
+    monkeypatch.setattr(space, "FLOOR", 2**62)
+    assert re.match(rf"\d+ MiB are free in {state_dir}, and \d+ must stay free: .*Free some space", engine.shortage())
+    assert Engine("http://127.0.0.1:1", "", state_dir).shortage() == ""  # its disk is not ours to look at
 
 
 def test_a_folder_and_a_missing_folder_are_named(state_dir: Path) -> None:
@@ -321,6 +441,11 @@ def test_a_wrong_token_is_said_to_be_one(milvus_server: MilvusServer, state_dir:
         with pytest.raises(StoreError, match=r"refuses the token.*--milvus-token-file") as caught:
             Engine.open(milvus_server.uri, token, state_dir)
         assert not isinstance(caught.value, StoreUnavailable)
+    engine = Engine(milvus_server.uri, "root:wrong", state_dir)
+    with pytest.raises(StoreError, match="refuses the token"):
+        engine.revive()
+    engine.revive(milvus_server.token)  # somebody has mended the file
+    engine.close()
     with Engine.open(milvus_server.uri, milvus_server.token + "\n", state_dir) as engine:
         assert engine.kind == "server"
         assert engine.alive()

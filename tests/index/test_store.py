@@ -188,6 +188,15 @@ def test_a_row_that_makes_no_sense_is_left_out_and_removed(store: Store, caplog:
     assert caplog.text == ""
 
 
+def test_a_collection_that_was_dropped_underneath_is_noticed(engine: Engine, prefix: str) -> None:
+    store = Store(engine, prefix)
+    store.open_files()
+    store.check()
+    engine.client.drop_collection(f"{prefix}files", timeout=30)
+    with pytest.raises(StoreError, match=f"{prefix}files has been dropped"):
+        store.check()
+
+
 def test_search_finds_the_nearest_first(store: Store) -> None:
     made = vectors(600)
     digests = [digest() for _ in range(300)]

@@ -104,6 +104,10 @@ class FakeStore:
     def open(self) -> None:
         self._call("open", [], lambda _: None)
 
+    def check(self) -> None:
+        if self.is_dead:
+            raise StoreUnavailable("Milvus is away")
+
     def read_files(self) -> Iterator[FileRow]:
         self._call("read_files", [], lambda _: None)
         yield from list(self.files.values())
@@ -273,6 +277,7 @@ class Rig:
     store: Any = field(default_factory=FakeStore)
     model: FakeModel = field(default_factory=FakeModel)
     open_index: Callable[[], None] | None = None
+    shortage: str = ""
     settle_s: float = 0.1
     identities: dict[bytes, tuple[int, int]] = field(default_factory=dict)
     _thread: threading.Thread | None = None
@@ -303,6 +308,8 @@ class Rig:
             dirty=self.dirty,
             watcher=Watcher(self.roots, ignore, self.dirty),
             open_index=self.open_index or self.store.open,
+            check_index=getattr(self.store, "check", lambda: None),
+            shortage=lambda: self.shortage,
             ledger=ledger,
             catalog=self.catalog,
             intake=Intake(self.reader, self.decoder, self.model, self.catalog, window=6, wake=self.dirty.wake),

@@ -140,6 +140,24 @@ def test_what_is_not_there_or_no_file_any_more_is_gone(subject: Subject) -> None
     assert subject.read() == Gone()
 
 
+@pytest.mark.parametrize("name", ["a.png", "no extension"])
+def test_what_lies_below_a_folder_that_is_closed_is_gone_and_not_judged(tmp_path: Path, name: str) -> None:
+    """For a while perhaps, as when all of a root is; a picture taken for none would not be looked at again."""
+    subject = Subject(tmp_path / "closed" / name)
+    subject.path.parent.mkdir()
+    subject.path.write_bytes(b"picture")
+    subject.path.parent.chmod(0)
+    was_root = os.geteuid() == 0
+    if was_root:
+        os.seteuid(65534)
+    try:
+        assert subject.read() == Gone()
+    finally:
+        if was_root:
+            os.seteuid(0)
+        subject.path.parent.chmod(0o700)
+
+
 HOLDER = """
 import fcntl, os, signal, sys
 fd = os.open(sys.argv[1], os.O_RDWR)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
+from memewatchd.errors import Degraded, MemewatchError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -123,6 +126,34 @@ def test_other_roots_go_on_while_one_is_away(
     assert sum(rig.model.batches) == 3
 
 
+def test_a_root_that_is_away_just_while_a_file_is_opened_loses_none(
+    full: Any, png: Callable[[int], bytes], until: Callable[..., None]
+) -> None:
+    """It is back before anybody looks at the root, and nothing tells of it: a folder above was renamed, to and fro."""
+    read = full.reader.read
+    unlucky = {full.path("1.png"), full.path("new.png")}
+
+    def read_while_away(path: bytes, *rest: Any) -> Any:
+        if path not in unlucky:
+            return read(path, *rest)
+        unlucky.discard(path)
+        os.rename(full.root, full.root + b".away")
+        try:
+            return read(path, *rest)
+        finally:
+            os.rename(full.root + b".away", full.root)
+
+    full.reader.read = read_while_away
+    full.progress.told.clear()
+    os.utime(full.path("1.png"))
+    full.write("new.png", png(7))
+    until(lambda: not unlucky)
+    until(lambda: "new.png" in full.indexed and not full.progress.pending)
+    full.wait()
+    full.assert_equal_to_disk()
+    assert full.events == [("added", "new.png")]
+
+
 def test_a_root_that_goes_away_while_its_files_are_read_loses_none(
     full: Any, png: Callable[[int], bytes], until: Callable[..., None]
 ) -> None:
@@ -227,6 +258,107 @@ def test_an_index_that_is_down_at_the_start(
     rig.store.revive()
     rig.wait()
     rig.assert_equal_to_disk()
+
+
+def test_an_index_that_fails_while_nothing_happens_is_noticed(full: Any, until: Callable[..., None]) -> None:
+    """A search finds it failing and says so; no file need change for it to be opened again."""
+    full.store.is_dead = True
+    full.mirror.check_soon()
+    until(lambda: "away" in full.progress.problems.get("index", ""))
+    full.store.revive()
+    until(lambda: full.progress.state == "settled")
+    full.assert_equal_to_disk()
+
+
+def test_it_is_noticed_while_paused_too(full: Any, until: Callable[..., None]) -> None:
+    full.mirror.set_paused(True)
+    full.store.is_dead = True
+    full.mirror.check_soon()
+    until(lambda: "away" in full.progress.problems.get("index", ""))
+    full.store.revive()
+    until(lambda: full.progress.state == "paused")
+
+
+def test_patience_grows_while_an_index_stays_down(full: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    naps: list[float] = []
+    monkeypatch.setattr(full.mirror, "_nap", lambda seconds: (naps.append(seconds), full.mirror._stop.wait(0.005)))
+    full.store.is_dead = True
+    full.mirror.check_soon()
+    deadline = time.monotonic() + 30
+    while len(naps) < 6 and time.monotonic() < deadline:
+        time.sleep(0.005)
+    assert naps[:6] == [0.01, 0.02, 0.04, 0.08, 0.1, 0.1]
+
+
+def test_what_never_works_is_tried_ever_less_often_and_said_once(
+    full: Any, png: Callable[[int], bytes], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Opening the index works each time; so that is no reason to begin with the patience anew."""
+    naps: list[float] = []
+    monkeypatch.setattr(full.mirror, "_nap", lambda seconds: (naps.append(seconds), full.mirror._stop.wait(0.005)))
+
+    def never(_: bytes) -> None:
+        raise MemewatchError("the picture decoder can't be started")
+
+    full.reader.before = never
+    full.write("new.png", png(9))
+    deadline = time.monotonic() + 30
+    while len(naps) < 6 and time.monotonic() < deadline:
+        time.sleep(0.005)
+    assert naps[:6] == [0.01, 0.02, 0.04, 0.08, 0.1, 0.1]
+    assert caplog.text.count("the picture decoder can't be started") == 1
+    assert "Traceback" not in caplog.text
+    full.reader.before = lambda _: None
+    full.wait()
+    full.assert_equal_to_disk()
+
+
+def test_a_model_whose_pictures_cannot_be_opened_is_degraded_all_along(
+    new_rig: Callable[..., Any], png: Callable[[int], bytes], until: Callable[..., None]
+) -> None:
+    """And not now and then "indexing", whenever it is tried again."""
+    rig = new_rig()
+    rig.write("a.png", png(1))
+    seen: set[str] = set()
+    tries: list[str] = []
+
+    def fail(_: int, name: str) -> str | None:
+        if tries:
+            seen.add(rig.progress.state)
+        if name == "open_pictures":
+            tries.append(name)
+            return "before"
+        return None
+
+    rig.store.fail = fail
+    rig.start()
+    until(lambda: len(tries) >= 3)
+    assert seen == {"degraded"}
+    rig.store.revive()
+    rig.wait()
+    rig.assert_equal_to_disk()
+
+
+def test_on_a_nearly_full_disk_nothing_is_written_until_there_is_space(
+    full: Any, png: Callable[[int], bytes], until: Callable[..., None], caplog: pytest.LogCaptureFixture
+) -> None:
+    full.shortage = "3 MiB are free; free some space"
+    full.mirror.wake()
+    until(lambda: full.progress.problems.get("space") == full.shortage)
+    calls = len(full.store.calls)
+    full.write("new.png", png(9))
+    with pytest.raises(Degraded, match="3 MiB"):
+        full.ask().result(30)
+    assert full.progress.state == "degraded"
+    full.mirror.wake()
+    assert len(full.store.calls) == calls
+    assert "new.png" not in full.indexed
+    full.shortage = ""
+    full.wait()
+    full.assert_equal_to_disk()
+    assert sum(full.model.batches) == 6
+    assert caplog.text.count("free some space") == 1
+    assert "there is space again" in caplog.text
 
 
 def test_a_bug_in_the_mirror_is_said_and_survived(full: Any, png: Callable[[int], bytes]) -> None:

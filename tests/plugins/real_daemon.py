@@ -34,6 +34,8 @@ class Daemon:
         self.flags = flags
         kept = {name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL", "TZ") if name in os.environ}
         self.environ = kept | {"HOME": str(home), "XDG_RUNTIME_DIR": str(home / "run"), **environment}
+        self.through: list[str] = []
+        """A program and its arguments that start the daemon by becoming it: ``setpriv …``, ``unshare …``."""
         self.process: subprocess.Popen[str] | None = None
         (home / "run").mkdir(mode=0o700, exist_ok=True)
 
@@ -54,7 +56,7 @@ class Daemon:
         """Only start."""
         with (self.home / "log").open("a") as log:
             return subprocess.Popen(
-                [sys.executable, "-m", "memewatchd.daemon", *self.flags, *more],
+                [*self.through, sys.executable, "-m", "memewatchd.daemon", *self.flags, *more],
                 cwd=REPO,
                 env=self.environ,
                 stdin=subprocess.DEVNULL,

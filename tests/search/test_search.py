@@ -134,10 +134,11 @@ def test_a_model_that_failed_is_said_at_once() -> None:
 
 
 def test_an_index_that_failed_is_degraded_with_its_remedy() -> None:
-    index = FakeIndex(SCORES)
+    index, told = FakeIndex(SCORES), []
     index.broken = True
     with pytest.raises(Degraded, match="start it"):
-        ask(Searcher(FakeModel(), index, catalog_of(FILES)), "xyz")
+        ask(Searcher(FakeModel(), index, catalog_of(FILES), on_failure=lambda: told.append("mend it")), "xyz")
+    assert told == ["mend it"]
 
 
 def test_roots_that_are_away_are_not_returned() -> None:
