@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -363,3 +363,34 @@ def test_the_longest_path_is_found_and_a_longer_one_is_named(root: bytes, disk: 
     found = look(disk, trees=(root,))
     assert [len(path) for path in found.files] == [4_095]
     assert {len(path): reason for path, reason in found.unreadable.items()} == {4_096: "file name too long"}
+
+
+@pytest.mark.parametrize("where", [b"", b"/a", b"/a/b"])
+def test_a_root_that_is_elsewhere_just_while_we_look_lets_nothing_be_forgotten(
+    root: bytes, disk: Disk, monkeypatch: pytest.MonkeyPatch, where: bytes
+) -> None:
+    """A folder above is renamed, and back at once: neither before nor afterwards is there anything to be seen of it."""
+    paths = {write(root, b"a", b"b", b"c.png"), write(root, b"a", b"d.png"), write(root, b"e.png")}
+    assert look(disk, trees=(root,)).files.keys() == paths
+    scandir, lstat = os.scandir, os.lstat
+
+    def away(call: Callable[..., Any], path: bytes, **more: Any) -> Any:
+        if path != root + where or more:
+            return call(path, **more)
+        os.rename(root, root + b".away")
+        try:
+            return call(path)
+        finally:
+            os.rename(root + b".away", root)
+
+    for marks in ({"trees": (root,)}, {"folders": (root + where,)}):
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "scandir", lambda path: away(scandir, path))
+            patched.setattr(os, "lstat", lambda path, **more: away(lstat, path, **more))
+            found = look(disk, **marks)
+        assert not [path for path in paths if found.scope.covers(path)]
+        assert not found.files
+        assert found.restless == {root}
+        found = look(disk, trees=(root,))
+        assert found.files.keys() == paths
+        assert not found.restless
