@@ -8,6 +8,8 @@ SHELL := /bin/sh
 PYTHON ?=
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 TEST_JOBS ?= 2
+SOAK_MINUTES ?= 30
+SOAK_SEED ?= 1
 # $(value): a folder's name may hold dollar signs, so make must not look into it.
 export MEMES := $(value FOLDER)
 export TORCH_INDEX PYTHON
@@ -16,7 +18,7 @@ BIN := .venv/bin
 WITH_PYTHON = python=$$(sh packaging/python.sh) && exec "$$python"
 SET_UP = $(WITH_PYTHON) packaging/bootstrap.py
 
-.PHONY: help run test lint check bench setup install-service uninstall-service lock train-bundled eval-bundled soak-systemd
+.PHONY: help run test lint check bench setup install-service uninstall-service lock train-bundled eval-bundled soak soak-systemd
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 28
@@ -62,6 +64,10 @@ train-bundled: ## make the bundled model again, from scratch
 eval-bundled: ## measure the bundled model
 	@($(SET_UP) test)
 	@exec $(BIN)/python -m training.evaluate
+
+soak: ## try hard to break it for SOAK_MINUTES, and write docs/reliability.md; more of it as root
+	@($(SET_UP) test)
+	@exec $(BIN)/python tests/soak --minutes $(SOAK_MINUTES) --seed $(SOAK_SEED) --write
 
 soak-systemd: ## as root: check the service under a real systemd, in a root of its own (minutes)
 	@exec $(BIN)/python tests/e2e/systemd/soak.py
