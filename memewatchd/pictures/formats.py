@@ -11,6 +11,7 @@ import io
 import logging
 import math
 import re
+import struct
 import warnings
 from typing import TYPE_CHECKING
 
@@ -43,7 +44,7 @@ _MAX_TEXT = 16 * 1024 * 1024  # per compressed text or colour profile in a PNG; 
 
 # How Pillow's plugins say that a file ends too early.
 _CUT_OFF = re.compile(
-    "truncated|not enough (image )?data|no more images|cannot load this image|unpack_from requires"
+    "truncated|not enough (image )?data|no more images|cannot load this image|unpack(_from)? requires"
     "|missing dimensions|unknown data organization"
 )
 
@@ -77,6 +78,8 @@ def open_picture(kind: str, data: bytes, max_pixels: int) -> tuple[ImageFile.Ima
     if kind == "png":
         structure.check_png_rows(data)
         _scale_transparency(im, depth=data[24])
+    if kind == "tiff":
+        _check_strips(im)
     return im, max(1, frames or getattr(im, "n_frames", 1))
 
 
@@ -92,6 +95,8 @@ def load(im: ImageFile.ImageFile) -> Image.Image:
 def explain(kind: str, error: Exception) -> str:
     """What a plugin's exception means to a person."""
     name = NAMES[kind]
+    if isinstance(error, SyntaxError) and error.args and isinstance(error.args[0], Exception):
+        error = error.args[0]  # what a plugin stumbled over, as Pillow wraps it
     text = " ".join(str(error).split())[:200]
     low = text.lower()
     if isinstance(error, structure.CutOffError | EOFError) or _CUT_OFF.search(low):
@@ -102,7 +107,9 @@ def explain(kind: str, error: Exception) -> str:
         return f"its text or colour profile unpacks to far too much (a decompression bomb in {name})"
     if low.startswith(("unsupported", "unknown")) or "not supported" in low:
         return f"a damaged {name}, or one of a kind that can't be read ({text})"
-    return f"damaged or cut off ({name}: {text or type(error).__name__})"
+    if not text or isinstance(error, LookupError | TypeError | AttributeError | struct.error):
+        return f"damaged or cut off ({name})"  # the text is Python's: a key that it misses, say
+    return f"damaged or cut off ({name}: {text})"
 
 
 def spoken_bytes(count: int) -> str:
@@ -140,6 +147,14 @@ def _count_frames(kind: str, data: bytes) -> int:
         return structure.count_png_frames(data)
     # A TIFF's pages, a HEIC's other pictures and a JPEG's previews are no animation.
     return 1 if kind in ("tiff", "heic", "jpeg", "bmp") else 0
+
+
+def _check_strips(im: ImageFile.ImageFile) -> None:
+    """Raises CutOffError where a TIFF's strips or tiles end before the picture: Pillow leaves the rest black."""
+    ends = [tile.extents[2:] for tile in im.tile if tile.extents is not None]
+    # Of one that its plugin turns, only the area is the same.
+    if ends and max(x for x, _ in ends) * max(y for _, y in ends) < im.width * im.height:
+        raise structure.CutOffError
 
 
 def _scale_transparency(im: Image.Image, depth: int) -> None:

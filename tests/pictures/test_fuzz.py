@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,7 +19,7 @@ from memewatchd.pictures.pool import DecodePool, Limits
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.pictures.conftest import Encode
+    from tests.pictures.conftest import Decode, Encode
 
 SPEC = FrameSpec("shortest", 16, 16)
 KINDS = ["png", "jpeg", "gif", "webp", "avif", "heic", "bmp", "tiff"]
@@ -105,3 +106,32 @@ def test_damaged_pictures(
 )
 def test_random_bytes_behind_a_good_start(head: bytes, tail: bytes, tight_pool: DecodePool) -> None:
     answer(tight_pool, head + tail)
+
+
+def tiff(**changes: int) -> bytes:
+    """8×8 grey pixels in one strip; ``t257=9``: with another value of tag 257."""
+    tags = {256: 8, 257: 8, 258: 8, 259: 1, 262: 1, 273: 122, 277: 1, 278: 8, 279: 64}
+    tags |= {int(name[1:]): value for name, value in changes.items()}
+    directory = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags.items())
+    return b"II*\0\x08\0\0\0" + struct.pack("<H", len(tags)) + directory + bytes(4) + b"\x63" * 64
+
+
+def test_a_tiff_without_its_last_strips_is_cut_off(decode: Decode) -> None:
+    """Pillow draws the rows that it has, and leaves the others black."""
+    assert decode(tiff()).width == 8
+    for missing in ({"t257": 99}, {"t257": 9, "t274": 6}):
+        with pytest.raises(PictureError, match=r"^the file is cut off \(truncated TIFF\)$"):
+            decode(tiff(**missing))
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (tiff(t259=99), "damaged or cut off (TIFF)"),  # KeyError: 99
+        (b"II+\0\x08\0\0\0$\xff\xff\xff\xff\0\xa7", "the file is cut off (truncated TIFF)"),  # struct.error
+    ],
+)
+def test_a_reason_is_no_text_of_pythons(data: bytes, reason: str, decode: Decode) -> None:
+    with pytest.raises(PictureError) as caught:
+        decode(data)
+    assert str(caught.value) == reason
