@@ -97,7 +97,7 @@ def explain(kind: str, error: Exception) -> str:
     name = NAMES[kind]
     if isinstance(error, SyntaxError) and error.args and isinstance(error.args[0], Exception):
         error = error.args[0]  # what a plugin stumbled over, as Pillow wraps it
-    text = " ".join(str(error).split())[:200]
+    text = " ".join("".join(filter(str.isprintable, str(error).replace("\n", " "))).split())[:200]
     low = text.lower()
     if isinstance(error, structure.CutOffError | EOFError) or _CUT_OFF.search(low):
         return f"the file is cut off (truncated {name})"

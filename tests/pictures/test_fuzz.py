@@ -13,6 +13,7 @@ from PIL import Image
 
 from memewatchd.errors import PictureError
 from memewatchd.meme import Decoded, FrameSpec
+from memewatchd.pictures.formats import explain
 from memewatchd.pictures.kinds import sniff
 from memewatchd.pictures.pool import DecodePool, Limits
 
@@ -135,3 +136,10 @@ def test_a_reason_is_no_text_of_pythons(data: bytes, reason: str, decode: Decode
     with pytest.raises(PictureError) as caught:
         decode(data)
     assert str(caught.value) == reason
+
+
+def test_a_reason_holds_no_control_characters() -> None:
+    """A library may quote the file."""
+    said = explain("heic", ValueError("Unsupported feature: could not parse item property 'c\x7fa\x1bp'"))
+    assert said.isprintable()
+    assert "could not parse item property 'cap'" in said

@@ -3,7 +3,8 @@
     python tests/soak [--minutes 30] [--seed 1] [--only crash,away] [--write]
 
 ``--minutes`` is shared out among the campaigns; each goes on until its share is over, and at least until its least
-count is reached where it has one. ``--write`` puts the table into docs/reliability.md.
+count is reached where it has one (``--pictures``, ``--requests``). ``--write`` puts the table into
+docs/reliability.md.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ sys.path[:0] = [str(HERE), str(REPO / "tests" / "plugins")]
 
 import report  # noqa: E402 - beside this file
 
-SHARES = {"crash": 6, "steps": 2, "torrents": 4, "away": 2, "engine": 4, "long": 4}
+SHARES = {"crash": 6, "steps": 2, "torrents": 4, "away": 2, "pictures": 4, "door": 4, "engine": 4, "long": 4}
 """Campaign (a module here with ``campaign(seconds, seed) -> Row``) → its share of the time."""
 
 MARKS = ("<!-- table, written by make soak -->", "<!-- end of table -->")
@@ -34,7 +35,14 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--only", default=",".join(SHARES))
     parser.add_argument("--write", action="store_true")
+    parser.add_argument("--pictures", type=int, default=2_000, help="bad ones, at least")
+    parser.add_argument("--requests", type=int, default=100_000, help="bad ones, at least")
+    parser.add_argument("--connections", type=int, default=500, help="that are open at once")
     options = parser.parse_args()
+    counts = {
+        "pictures": {"least": options.pictures},
+        "door": {"least": options.requests, "crowd": options.connections},
+    }
     names = options.only.split(",")
     total = sum(SHARES[name] for name in names)
     rows = []
@@ -43,7 +51,7 @@ def main() -> int:
         print(f"{time.strftime('%H:%M:%S')} {name}: about {seconds:.0f} s", flush=True)
         began = time.monotonic()
         try:
-            row = importlib.import_module(name).campaign(seconds, options.seed)
+            row = importlib.import_module(name).campaign(seconds, options.seed, **counts.get(name, {}))
         except Exception as error:  # noqa: BLE001 - one campaign's own end must not hide the others
             row = report.Row(name, "runs", 1, crashed=1, failures=[f"the campaign itself failed: {error!r}"])
         row.seconds = time.monotonic() - began
