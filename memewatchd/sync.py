@@ -13,6 +13,7 @@ import threading
 import time
 from collections import deque
 from dataclasses import dataclass, replace
+from itertools import chain
 from typing import TYPE_CHECKING, Protocol
 
 from memewatchd.errors import Degraded, EncoderError, MemewatchError, Paused
@@ -362,7 +363,11 @@ class Mirror:
                 del disk[path]
             else:
                 del self._no_memes[path]
-        plan = make_plan(disk, self._catalog.rows_where(look.scope.covers), self._moved_from)
+        rows = self._catalog.rows_where(look.scope.covers)
+        if not self._progress.scanned:
+            # A folder that was taken out of the settings; its vectors are kept a while.
+            rows = chain(rows, self._catalog.outside([root.path for root in self._roots]))
+        plan = make_plan(disk, rows, self._moved_from)
         for row in plan.keep:
             if self.is_active and not row.error and not self._catalog.has_vector(row.digest):
                 plan.read[row.path] = row.stat

@@ -221,6 +221,11 @@ class Catalog:
         prefix = root.rstrip(b"/") + b"/"
         return [row for row in self.rows() if row.path.startswith(prefix)]
 
+    def outside(self, roots: Iterable[bytes]) -> list[FileRow]:
+        """Rows that lie in none of these roots."""
+        prefixes = tuple(root.rstrip(b"/") + b"/" for root in roots)
+        return [row for row in self.rows() if not row.path.startswith(prefixes)]
+
     def holds(self, root: bytes) -> bool:
         """Whether any row lies in this root."""
         prefix = root.rstrip(b"/") + b"/"

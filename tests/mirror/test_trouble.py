@@ -126,6 +126,33 @@ def test_other_roots_go_on_while_one_is_away(
     assert sum(rig.model.batches) == 3
 
 
+def test_a_root_that_is_no_longer_watched_is_forgotten_and_costs_nothing_when_it_is_back(
+    new_rig: Callable[..., Any], tmp_path: Path, png: Callable[[int], bytes]
+) -> None:
+    roots = [os.fsencode(tmp_path / name) for name in ("here", "disk")]
+    for root in roots:
+        os.mkdir(root)
+    rig = new_rig(roots=list(roots))
+    rig.start()
+    rig.write("a.png", png(1))
+    rig.write("../disk/b.png", png(2))
+    rig.write("../disk/c.png", png(3))
+    rig.wait()
+    rig.stop()
+    os.rename(roots[1] + b"/c.png", roots[0] + b"/c.png")
+    rig.roots = roots[:1]  # taken out of the settings
+    rig.start()
+    rig.wait()
+    assert {row.path for row in rig.catalog.rows()} == {roots[0] + b"/a.png", roots[0] + b"/c.png"}
+    assert rig.path("c.png") not in rig.reader.opened  # seen to have moved
+    rig.stop()
+    rig.roots = roots
+    rig.start()
+    rig.wait()
+    rig.assert_equal_to_disk()
+    assert sum(rig.model.batches) == 3
+
+
 def test_a_root_that_is_away_just_while_a_file_is_opened_loses_none(
     full: Any, png: Callable[[int], bytes], until: Callable[..., None]
 ) -> None:
