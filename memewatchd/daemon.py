@@ -46,7 +46,7 @@ from memewatchd.reader import Reader
 from memewatchd.search.search import Searcher
 from memewatchd.service.journal import log_handler
 from memewatchd.service.notify import LOADING_S, Notifier, inherited_socket
-from memewatchd.service.sandbox import sandbox
+from memewatchd.service.sandbox import require_network, sandbox
 from memewatchd.sync import Mirror
 
 if TYPE_CHECKING:
@@ -177,6 +177,10 @@ class Daemon:
         self._notifier = notifier
         self._keeper = StateKeeper(settings.state_dir)
         self._choice: Choice = models.choose(settings.model, self._keeper.state.model, environ)
+        if not settings.is_embedded:
+            require_network(f"milvus = {settings.milvus}")
+        elif self._choice.folder is None:
+            require_network(f"the model {self._choice.name}, which is to be downloaded,")
         self._stopping = threading.Event()
 
         self._catalog = Catalog()

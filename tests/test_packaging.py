@@ -28,11 +28,16 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def script(relative: str) -> ModuleType:
     """A script of `packaging/` as a module."""
-    spec = importlib.util.spec_from_file_location(Path(relative).stem, ROOT / "packaging" / relative)
+    path = ROOT / "packaging" / relative
+    spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    sys.path.insert(0, str(path.parent))  # where Python finds what is beside a script
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        sys.path.remove(str(path.parent))
     return module
 
 
@@ -163,8 +168,10 @@ def units(tmp_path: Path, program: Path) -> Path:
     folder = tmp_path / "units"
     (folder / service.DROP_IN).parent.mkdir(parents=True)
     (folder / service.SERVICE).write_text(service.rendered(program))
-    (folder / service.SOCKET).write_bytes((ROOT / "packaging/systemd/memewatchd.socket").read_bytes())
-    (folder / service.DROP_IN).write_bytes((ROOT / "packaging/systemd/hardening.conf").read_bytes())
+    for name in (service.SOCKET, service.FOLDERS):
+        (folder / name).write_bytes((ROOT / "packaging/systemd" / name).read_bytes())
+    for file in (service.DROP_IN, service.NETWORK):
+        (folder / file).write_bytes((ROOT / "packaging/systemd" / file.name).read_bytes())
     return folder
 
 
@@ -198,6 +205,57 @@ def test_systemd_sees_a_program_that_is_not_there(units: Path, program: Path, tm
 def test_a_path_that_systemd_refuses_is_refused_here() -> None:
     with pytest.raises(service.Refused, match="move this clone"):
         service.rendered(Path('/home/u/"quoted"/memewatchd'))
+
+
+HOME, STATE = "/home/u", "/home/u/.local/state/memewatchd"
+
+
+@pytest.mark.parametrize(
+    ("read", "write", "is_open", "lines"),
+    [
+        ((f"{HOME}/Memes", "/usr/lib", "/mnt/memes"), (STATE,), False, []),
+        (("/home/other/Memes", "/tmp/clone"), (), False, ["ReadOnly /home/other/Memes", "ReadOnly /tmp/clone"]),
+        ((f"{HOME}/.cache/mine",), (), False, [f"ReadOnly {HOME}/.cache/mine"]),
+        ((f"{HOME}/Memes",), ("/mnt/index",), False, [" /mnt/index"]),
+        ((f"{HOME}/Memes",), (), True, [" /home/u/.cache/huggingface"]),
+    ],
+)
+def test_the_sandbox_is_opened_for_what_an_installation_needs_and_no_more(
+    read: tuple[str, ...], write: tuple[str, ...], is_open: bool, lines: list[str]
+) -> None:
+    needs = service.confine.Needs(read, write, f"{HOME}/.cache/huggingface", "")
+    wanted = [f'Bind{kind}Paths="-{path}"' for kind, path in (line.split(" ") for line in lines)]
+    assert service.confine.lines(needs, HOME, STATE, is_open=is_open) == wanted
+
+
+def test_a_graphics_card_is_left_to_be_seen() -> None:
+    needs = service.confine.Needs((), (), f"{HOME}/.cache/huggingface", "", graphics=True)
+    assert service.confine.lines(needs, HOME, STATE, is_open=False) == ["PrivateDevices=no"]
+
+
+def test_an_index_right_in_the_home_would_open_the_home() -> None:
+    needs = service.confine.Needs((), (HOME,), f"{HOME}/.cache/huggingface", "")
+    with pytest.raises(ValueError, match="one of its own"):
+        service.confine.lines(needs, HOME, STATE, is_open=False)
+
+
+def test_a_path_in_a_unit_means_itself() -> None:
+    assert service.confine.optional('/mnt/my "memes" %h:\\ 猫') == '"-/mnt/my \\"memes\\" %%h\\:\\\\ 猫"'
+    with pytest.raises(ValueError, match="control character"):
+        service.confine.optional("/mnt/a\nb")
+
+
+@pytest.mark.parametrize(
+    ("settings", "network"),
+    [
+        ({}, ""),
+        ({"MEMEWATCHD_MILVUS": "http://127.0.0.1:19530"}, "milvus is http://127.0.0.1:19530"),
+        ({"MEMEWATCHD_MODEL": "siglip2"}, "the model siglip2 is to be downloaded"),
+    ],
+)
+def test_the_network_is_opened_only_for_what_needs_it(tmp_path: Path, settings: dict[str, str], network: str) -> None:
+    environ = {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path), **settings}
+    assert service.confine.needs(environ, tmp_path / "state", ROOT).network == network
 
 
 def test_settings_are_made(tmp_path: Path) -> None:

@@ -1,19 +1,39 @@
-"""Whether the kernel holds us to the service's hardening: what /proc says, not what the unit promises."""
+"""What the service's hardening does to us: asked of the kernel, not read from the unit."""
 
 from __future__ import annotations
 
+import os
+import socket
 from pathlib import Path
+
+from memewatchd.errors import ConfigError
 
 PROC_STATUS = Path("/proc/self/status")
 _FILTERED = "2"  # SECCOMP_MODE_FILTER of linux/seccomp.h
 
 
-def sandbox(proc_status: Path = PROC_STATUS) -> str:
-    """ "applied" where system calls are filtered and new privileges are impossible (proc(5)), else "absent"."""
+def sandbox(proc_status: Path = PROC_STATUS, home: Path | None = None) -> str:
+    """ "applied" or "absent".
+
+    Applied where system calls are filtered, new privileges impossible (proc(5)) and the user's ``home`` read-only:
+    the first two a login or a container may have too.
+    """
     try:
         lines = proc_status.read_text(encoding="ascii", errors="replace").splitlines()
-    except OSError:
+        read_only = bool(os.statvfs(home or Path.home()).f_flag & os.ST_RDONLY)
+    except (OSError, RuntimeError):  # RuntimeError: nobody knows our home
         return "absent"
     fields = dict(line.split(":", 1) for line in lines if ":" in line)
     held = fields.get("Seccomp", "").strip() == _FILTERED and fields.get("NoNewPrivs", "").strip() == "1"
-    return "applied" if held else "absent"
+    return "applied" if held and read_only else "absent"
+
+
+def require_network(what: str) -> None:
+    """Raises ConfigError, with the remedy, where we may not use the network, which ``what`` needs."""
+    try:
+        socket.socket(socket.AF_INET, socket.SOCK_STREAM).close()
+    except OSError as error:
+        raise ConfigError(
+            f"{what} needs the network, and this service's sandbox has none; to open it: "
+            "make install-service NETWORK=yes (in the clone)"
+        ) from error

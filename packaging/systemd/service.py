@@ -1,6 +1,6 @@
 """`make install-service` and `make uninstall-service`: memewatchd as a service of the user's own systemd.
 
-    service.py install      the folder is in $MEMES
+    service.py install      the folder is in $MEMES; $NETWORK: "yes", "no" or as the settings need it
     service.py uninstall
 
 Never needs root. Settings that are there already are never changed, only added to.
@@ -18,16 +18,24 @@ import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import confine
+
+from memewatchd.errors import ConfigError
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 HERE = Path(__file__).resolve().parent
-BIN = HERE.parent.parent / ".venv" / "bin"
+CLONE = HERE.parent.parent
+BIN = CLONE / ".venv" / "bin"
 SERVICE = "memewatchd.service"
 SOCKET = "memewatchd.socket"
+FOLDERS = "memewatchd-state.service"
 DROP_IN = Path(f"{SERVICE}.d") / "hardening.conf"
-# sysexits.h, as DESIGN's table of exit codes has them.
-ALREADY_RUNNING = 75
+NETWORK = DROP_IN.with_name("network.conf")
+UNITS = (SERVICE, SOCKET, FOLDERS)
+# The daemon's exit codes, as in sysexits.h.
+ALREADY_RUNNING, WRONG_SETTINGS = "75", "78"
 
 
 class Refused(Exception):
@@ -40,9 +48,10 @@ def main(arguments: Sequence[str]) -> int:
         print(__doc__, file=sys.stderr)
         return 2
     try:
-        configuration = configuration_home()
+        environment = manager_environment()
+        configuration = configuration_home(environment)
         if arguments[0] == "install":
-            install(configuration, os.environ.get("MEMES", ""))
+            install(configuration, environment, os.environ.get("MEMES", ""), os.environ.get("NETWORK", ""))
         else:
             uninstall(configuration)
     except Refused as refusal:
@@ -51,34 +60,42 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def install(configuration: Path, folder: str) -> None:
-    """Settings, units, start, and a word on each. Raises Refused."""
+def install(configuration: Path, environment: Mapping[str, str], folder: str, network: str) -> None:
+    """Settings, units, start, and a word on each; over an older installation too. Raises Refused."""
+    if network not in ("", "yes", "no"):
+        raise Refused(f"NETWORK={network}: must be yes or no")
     program = BIN / "memewatchd"
     unit = rendered(program)
     print(write_folder(configuration / "memewatchd" / "config.toml", folder))
     checked = subprocess.run([program, "--check"], check=False, capture_output=True, text=True)
     if checked.returncode:
         raise Refused(f"The settings are wrong, so nothing was installed:\n{checked.stdout}{checked.stderr}")
-    # The hardened unit may write only to what exists before the start.
-    state = Path.home() / ".local" / "state" / "memewatchd"
-    state.mkdir(mode=0o700, parents=True, exist_ok=True)
-    (Path.home() / ".cache").mkdir(mode=0o700, exist_ok=True)
 
     units = configuration / "systemd" / "user"
     (units / DROP_IN).parent.mkdir(parents=True, exist_ok=True)
+    hardening = confined(environment, network, (units / NETWORK).exists())
     (units / SERVICE).write_text(unit, encoding="utf-8")
-    (units / SOCKET).write_bytes((HERE / SOCKET).read_bytes())
-    (units / DROP_IN).write_bytes((HERE / "hardening.conf").read_bytes())
-    print(f"{units}: {SERVICE}, {SOCKET}")
+    for name in (SOCKET, FOLDERS):
+        (units / name).write_bytes((HERE / name).read_bytes())
+    for file in (DROP_IN, NETWORK):
+        (units / file).unlink(missing_ok=True)
+    for name, text in hardening.items():
+        (units / DROP_IN).with_name(name).write_text(text, encoding="utf-8")
+    print(f"{units}: {', '.join(UNITS)}")
     systemctl("daemon-reload")
     # A daemon of an earlier installation holds the socket that the new unit is to open.
     systemctl("stop", SERVICE, SOCKET)
     systemctl("enable", SERVICE, SOCKET)
     if not start():
-        (units / DROP_IN).unlink()
-        (units / DROP_IN).parent.rmdir()
+        why = systemctl("show", "--property=ExecMainStatus", "--value", SERVICE).stdout.strip()
+        for name in hardening:
+            (units / DROP_IN).with_name(name).unlink()
+        remove_if_empty((units / DROP_IN).parent)
         systemctl("daemon-reload")
-        print("This system refuses the hardened service (see README, Troubleshooting); trying without the hardening")
+        print(
+            f"This system refuses the hardened service (status {why}; see README, When something is wrong); "
+            "trying without the hardening"
+        )
         if not start():
             raise Refused("It doesn't start. Its log says why: journalctl --user -u memewatchd -n 30")
     print(f"memewatchd runs, now and after every login, from {program}")
@@ -87,39 +104,79 @@ def install(configuration: Path, folder: str) -> None:
     print("How it is: systemctl --user status memewatchd; its log: journalctl --user -u memewatchd")
 
 
+def confined(environment: Mapping[str, str], network: str, was_open: bool) -> dict[str, str]:
+    """The drop-ins' texts by name: the sandbox with what this installation needs, and the open network where asked.
+
+    ``network``: "yes", "no", or "" for what the settings need or the last installation had (``was_open``).
+    Raises Refused.
+    """
+    home = Path.home()
+    state = home / ".local" / "state" / "memewatchd"
+    try:
+        needs = confine.needs(environment, state, CLONE)
+        is_open = network == "yes" or (not network and bool(needs.network or was_open))
+        lines = confine.lines(needs, str(home), str(state), is_open=is_open)
+    except (ConfigError, ValueError) as error:
+        raise Refused(f"No sandbox can be made for these settings: {error}") from error
+    text = (HERE / "hardening.conf").read_text(encoding="utf-8")
+    if lines:
+        text += "\n".join(["", "# For this installation:", "[Service]", *lines, ""])
+    texts = {DROP_IN.name: text}
+    why = "NETWORK=yes" if network else needs.network or "as before; NETWORK=no closes it"
+    if is_open:
+        texts[NETWORK.name] = (HERE / NETWORK.name).read_text(encoding="utf-8")
+        # What the drop-in is to make writable must be there.
+        Path(needs.cache).mkdir(mode=0o700, parents=True, exist_ok=True)
+        print(f"The service may use the network: {why}")
+    else:
+        print("The service may not use the network; NETWORK=yes opens it")
+    return texts
+
+
 def uninstall(configuration: Path) -> None:
     """Stop and remove the units; settings, state and pictures stay."""
     systemctl("disable", "--now", SERVICE, SOCKET)
     units = configuration / "systemd" / "user"
-    for file in (units / SERVICE, units / SOCKET, units / DROP_IN):
-        file.unlink(missing_ok=True)
-    if (units / DROP_IN).parent.is_dir():
-        try:
-            (units / DROP_IN).parent.rmdir()
-        except OSError:
-            print(f"{(units / DROP_IN).parent}: left, there is something of yours in it")
+    for file in (*UNITS, DROP_IN, NETWORK):
+        (units / file).unlink(missing_ok=True)
+    if not remove_if_empty((units / DROP_IN).parent):
+        print(f"{(units / DROP_IN).parent}: left, there is something of yours in it")
     systemctl("daemon-reload")
+    systemctl("reset-failed", SERVICE, SOCKET)
     settings = configuration / "memewatchd" / "config.toml"
     print(f"memewatchd is no service any more. Left as they were: {settings}, ~/.local/state/memewatchd, your pictures")
 
 
+def remove_if_empty(folder: Path) -> bool:
+    """Whether ``folder`` is gone."""
+    try:
+        folder.rmdir()
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+    return True
+
+
 def start() -> bool:
-    """Start both and wait for READY. Raises Refused where another daemon is in the way."""
+    """Start both and wait for READY. Raises Refused where the sandbox is not to blame."""
     systemctl("reset-failed", SERVICE, SOCKET)
     if systemctl("start", SOCKET, SERVICE).returncode == 0:
         return True
     status = systemctl("show", "--property=ExecMainStatus", "--value", SERVICE).stdout.strip()
     systemctl("stop", SERVICE, SOCKET)
-    if status == str(ALREADY_RUNNING):
+    if status == ALREADY_RUNNING:
         raise Refused(
             "Another memewatchd runs already (make run?). Stop it, then: "
             "systemctl --user start memewatchd.socket memewatchd"
         )
+    if status == WRONG_SETTINGS:
+        raise Refused("It is installed, and a setting is wrong. Its log: journalctl --user -u memewatchd -n 5")
     return False
 
 
-def configuration_home() -> Path:
-    """``XDG_CONFIG_HOME`` as the user's systemd has it, which may differ from the shell's. Raises Refused."""
+def manager_environment() -> dict[str, str]:
+    """What the user's systemd, and so the service, has in its environment. Raises Refused where there is none."""
     try:
         answer = systemctl("show-environment")
     except FileNotFoundError as error:
@@ -129,8 +186,12 @@ def configuration_home() -> Path:
             f"Your own systemd doesn't answer: {answer.stderr.strip()}\n"
             "Log in as yourself, on the desktop or by ssh (su and sudo don't start it); in a container use make run."
         )
-    values = dict(line.split("=", 1) for line in answer.stdout.splitlines() if "=" in line)
-    given = values.get("XDG_CONFIG_HOME", "")
+    return dict(line.split("=", 1) for line in answer.stdout.splitlines() if "=" in line)
+
+
+def configuration_home(environment: Mapping[str, str]) -> Path:
+    """``XDG_CONFIG_HOME`` as the user's systemd has it, which may differ from the shell's."""
+    given = environment.get("XDG_CONFIG_HOME", "")
     return Path(given) if given.startswith("/") else Path.home() / ".config"
 
 

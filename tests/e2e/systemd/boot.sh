@@ -36,5 +36,7 @@ hostname memewatchd-soak
 cd "$root"
 pivot_root . mnt
 umount -l /mnt
+# As systemd does on a machine; it thinks that this is a container.
+mount --make-rshared /
 exec env -i container=lxc PATH=/usr/sbin:/usr/bin \
     setpriv --bounding-set=-sys_module,-sys_time,-sys_rawio,-syslog,-sys_boot /sbin/init

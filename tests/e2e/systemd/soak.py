@@ -10,146 +10,36 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
+import socket
 import sys
-import sysconfig
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+import hardening
+import upgrade
+from machine import (
+    BIN,
+    CLONE,
+    HOME,
+    HOME_HERE,
+    UID,
+    USER,
+    Machine,
+    NamespaceMachine,
+    give_to_user,
+    holds,
+    prepare,
+    same,
+    until,
+)
 
-CLONE = Path(__file__).resolve().parents[3]
-ROOT = Path(os.environ.get("SOAK_ROOT") or CLONE / ".run" / "systemd-root")
-USER, UID = "memes", 1000
-HOME = f"/home/{USER}"
-PACKAGES = "systemd,systemd-sysv,dbus,dbus-user-session,libpam-systemd,python3,libgomp1,procps"
-CGROUPS = (Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/unified"))
-BIN = CLONE / ".venv" / "bin"
-
-
-def prepare() -> None:
-    """The root, its user, and an empty home."""
-    if not (ROOT / "sbin" / "init").exists():
-        print(f"debootstrap into {ROOT}", flush=True)
-        ROOT.parent.mkdir(parents=True, exist_ok=True)
-        subprocess.run(["debootstrap", "--variant=minbase", f"--include={PACKAGES}", "bookworm", ROOT], check=True)
-    if f"{USER}:" not in (ROOT / "etc" / "passwd").read_text():
-        subprocess.run(["chroot", ROOT, "useradd", "--uid", str(UID), USER], check=True)
-    lingering = ROOT / "var" / "lib" / "systemd" / "linger"
-    lingering.mkdir(parents=True, exist_ok=True)
-    (lingering / USER).touch()
-    # The interpreter may lie below /root, which only root may enter.
-    (ROOT / "root").chmod(0o711)
-    home = ROOT / HOME.lstrip("/")
-    shutil.rmtree(home, ignore_errors=True)
-    # Only a journal on the disk is split by user, so that a user can read their part.
-    journal = ROOT / "var" / "log" / "journal"
-    shutil.rmtree(journal, ignore_errors=True)
-    journal.mkdir()
-    shutil.copytree(CLONE / "samples", home / "Memes")
-    for path in (home, *home.rglob("*")):
-        os.chown(path, UID, UID)
-
-
-class Machine:
-    """The booted root. Use as a context manager."""
-
-    def __enter__(self) -> Machine:
-        base = next(path for path in CGROUPS if (path / "cgroup.controllers").exists())
-        self.cgroup = base / f"memewatchd-soak-{os.getpid()}"
-        self.cgroup.mkdir()
-        prefix = Path(sysconfig.get_config_var("prefix"))
-        shown = [CLONE] if prefix.is_relative_to("/usr") else [CLONE, prefix]
-        boot = ["unshare", "--pid", "--fork", "--kill-child", "--mount", "--uts", "--ipc", "--cgroup"]
-        boot += ["sh", str(Path(__file__).with_name("boot.sh")), str(ROOT), *map(str, shown)]
-        joined = ["sh", "-c", 'echo $$ > "$0/cgroup.procs" && exec "$@"', str(self.cgroup), *boot]
-        self.unshare = subprocess.Popen(joined, stdin=subprocess.DEVNULL)
-        children = Path(f"/proc/{self.unshare.pid}/task/{self.unshare.pid}/children")
-        until(lambda: children.read_text().split(), "PID 1 exists")
-        self.init = int(children.read_text().split()[0])
-        until(lambda: self.user("systemctl", "--user", "is-system-running").stdout.strip() == "running", "it booted")
-        return self
-
-    def __exit__(self, *failure: object) -> None:
-        if failure[0] is not None:
-            print(self.user("journalctl", "--user", "--no-pager", "-n", "60").stdout)
-        # The end of its PID 1 is the end of all that runs in there.
-        os.kill(self.init, 9)
-        self.unshare.wait()
-        until(lambda: not self._left(), "its processes ended")
-        for folder in sorted((path for path in self.cgroup.rglob("*") if path.is_dir()), reverse=True):
-            folder.rmdir()
-        self.cgroup.rmdir()
-
-    def _left(self) -> list[str]:
-        return [line for file in self.cgroup.rglob("cgroup.procs") for line in file.read_text().split()]
-
-    def user(self, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        """Run a command in there as the user, as a login session would."""
-        values = {
-            "HOME": HOME,
-            "LANG": "C.UTF-8",
-            "PATH": "/usr/bin:/bin",
-            "USER": USER,
-            "XDG_RUNTIME_DIR": f"/run/user/{UID}",
-            "DBUS_SESSION_BUS_ADDRESS": f"unix:path=/run/user/{UID}/bus",
-            **environment,
-        }
-        become = ["setpriv", f"--reuid={UID}", f"--regid={UID}", "--init-groups"]
-        assigned = [f"{name}={value}" for name, value in values.items()]
-        return self.superuser("env", "-i", *assigned, *become, *command)
-
-    def superuser(self, *command: str) -> subprocess.CompletedProcess[str]:
-        """Run a command in there as root."""
-        enter = ["nsenter", f"--target={self.init}", "-m", "-p", "-u", "-i", "-C", "--root", "--wd"]
-        return subprocess.run([*enter, *command], check=False, capture_output=True, text=True, stdin=subprocess.DEVNULL)
-
-    def systemctl(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return self.user("systemctl", "--user", *arguments)
-
-    def shown(self, name: str, unit: str = "memewatchd.service") -> str:
-        """A property of a unit."""
-        return self.systemctl("show", f"--property={name}", "--value", unit).stdout.strip()
-
-    def memewatch(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return self.user(str(BIN / "memewatch"), *arguments)
-
-    def journal(self) -> list[dict[str, str]]:
-        lines = self.user("journalctl", "--user", "-u", "memewatchd", "-o", "json").stdout.splitlines()
-        return [json.loads(line) for line in lines]
-
-
-def until(condition: Callable[[], object], what: str, seconds: float = 90) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            raise AssertionError(f"not within {seconds:g} s: {what}")
-        time.sleep(0.2)
-
-
-def same(found: object, wanted: object, what: str) -> None:
-    if found != wanted:
-        raise AssertionError(f"{what}: {found!r}, not {wanted!r}")
-    print(f"ok: {what}", flush=True)
-
-
-def holds(condition: object, what: str) -> None:
-    same(bool(condition), True, what)
-
-
-def install(machine: Machine) -> subprocess.CompletedProcess[str]:
-    """What `make install-service` does once all is set up."""
-    script = str(CLONE / "packaging/systemd/service.py")
-    done = machine.user(str(BIN / "python"), script, "install", MEMES=f"{HOME}/Memes")
-    print(done.stdout, done.stderr, sep="", flush=True)
-    return done
+REMEDY = "make install-service NETWORK=yes"
 
 
 def check_installation(machine: Machine) -> None:
-    done = install(machine)
-    same(done.returncode, 0, "make install-service")
+    said = machine.install()
+    holds(said.startswith("0 "), "make install-service")
+    holds("may not use the network" in said, "says that the network is closed")
     same(machine.shown("ActiveState"), "active", "the service is active, so READY=1 came")
     same(machine.shown("ActiveState", "memewatchd.socket"), "active", "so is its socket")
     status = machine.user("stat", "-c", "%a %U", f"/run/user/{UID}/memewatchd.sock").stdout.strip()
@@ -161,17 +51,22 @@ def check_installation(machine: Machine) -> None:
     print(f"    status: {machine.shown('StatusText')}")
 
 
-def check_hardening(machine: Machine) -> None:
+def check_daemon_is_confined(machine: Machine) -> None:
+    """The daemon itself; hardening.py tries each line in a service like it."""
     pid = machine.shown("MainPID")
     process = machine.user("cat", f"/proc/{pid}/status").stdout
     holds("NoNewPrivs:\t1" in process, "no new privileges")
     holds("Seccomp:\t2" in process, "system calls are filtered")
-    same(status_of(machine)["sandbox"], "applied", "status says so")
+    same(machine.status()["sandbox"], "applied", "status says so")
     mounts = machine.user("cat", f"/proc/{pid}/mountinfo").stdout
-    for path in ("/", "/usr", HOME, f"{HOME}/Memes", "/tmp", f"/run/user/{UID}"):
+    for path in ("/", "/usr", "/home", HOME, f"{HOME}/Memes", "/run/user", "/sys/fs/cgroup"):
         same(mount_mode(mounts, path), "ro", f"{path} is read-only")
-    for path in (f"{HOME}/.local/state/memewatchd", f"{HOME}/.cache"):
+    for path in (f"{HOME}/.local/state/memewatchd", f"{HOME}/.cache", "/tmp"):
         same(mount_mode(mounts, path), "rw", f"{path} is not")
+    networks = [machine.user("readlink", f"/proc/{each}/ns/net").stdout for each in (pid, "self")]
+    holds(networks[0] != networks[1], "it has a network of its own")
+    score = machine.user("systemd-analyze", "--user", "security", "--no-pager", "memewatchd.service").stdout
+    print(f"    systemd-analyze security: {score.splitlines()[-1].strip()}")
 
 
 def mount_mode(mountinfo: str, path: str) -> str:
@@ -204,16 +99,15 @@ def check_activation(machine: Machine) -> None:
 
 
 def check_stop_while_indexing(machine: Machine) -> None:
-    folder = ROOT / HOME.lstrip("/") / "Memes"
+    folder = HOME_HERE / "Memes"
     pictures = [file for file in folder.iterdir() if file.suffix in (".png", ".jpg", ".webp", ".gif")]
     (folder / "many").mkdir()
     for number in range(600):
         picture = pictures[number % len(pictures)]
         # Bytes behind the picture's end make it another digest.
         (folder / "many" / f"{number}{picture.suffix}").write_bytes(picture.read_bytes() + number.to_bytes(4, "big"))
-    for path in (folder / "many", *(folder / "many").iterdir()):
-        os.chown(path, UID, UID)
-    until(lambda: (state := status_of(machine))["state"] == "indexing" and state["encoded"] > 0, "it indexes")
+    give_to_user(folder / "many")
+    until(lambda: (state := machine.status())["state"] == "indexing" and state["encoded"] > 0, "it indexes")
     began = time.monotonic()
     machine.systemctl("stop", "memewatchd.service")
     took = time.monotonic() - began
@@ -234,11 +128,6 @@ def check_stop_while_indexing(machine: Machine) -> None:
     same(len(set(listed)) + len(set(failed) - set(listed)), len(there), "every file is indexed or failed")
 
 
-def status_of(machine: Machine) -> dict[str, Any]:
-    answer: dict[str, Any] = json.loads(machine.memewatch("status", "--json").stdout)
-    return answer
-
-
 def check_recovery(machine: Machine) -> None:
     before = machine.shown("MainPID")
     machine.user("kill", "-KILL", before)
@@ -253,7 +142,7 @@ def check_recovery(machine: Machine) -> None:
 
 
 def check_wrong_settings(machine: Machine) -> None:
-    file = ROOT / HOME.lstrip("/") / ".config/memewatchd/config.toml"
+    file = HOME_HERE / ".config/memewatchd/config.toml"
     good = file.read_text()
     file.write_text(good + 'modle = "clip"\n')
     machine.systemctl("stop", "memewatchd.service", "memewatchd.socket")
@@ -266,34 +155,84 @@ def check_wrong_settings(machine: Machine) -> None:
     same(machine.systemctl("start", "memewatchd.service").returncode, 0, "put right, it starts")
 
 
+def check_boot(machine: Machine) -> None:
+    machine.restart_manager()
+    until(lambda: machine.shown("ActiveState") == "active", "it starts with the user's systemd, at boot or login")
+    same(machine.memewatch("search", "cat").returncode, 0, "and answers")
+
+
+def check_folders_deleted(machine: Machine) -> None:
+    """README: delete the state while nothing runs, and it is built anew."""
+    machine.systemctl("stop", "memewatchd.service")
+    for name in (".local/state/memewatchd", ".cache"):
+        shutil.rmtree(HOME_HERE / name)
+    same(machine.systemctl("start", "memewatchd.service").returncode, 0, "with state and caches deleted, it starts")
+    same(machine.memewatch("wait", "--timeout", "600").returncode, 0, "and builds the index anew")
+    same(list((HOME_HERE / ".cache").iterdir()), [], "and leaves nothing in the user's caches")
+
+
+def check_network(machine: Machine) -> None:
+    """Closed until it is needed; what needs it says so."""
+    file = HOME_HERE / ".config/memewatchd/config.toml"
+    good = file.read_text()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(30)
+        needing = f'milvus = "http://127.0.0.1:{server.getsockname()[1]}"'
+        for setting in (needing, 'model = "siglip2"'):
+            file.write_text(f"{good}{setting}\n")
+            machine.systemctl("restart", "memewatchd.service")
+            same(machine.shown("ExecMainStatus"), "78", f"{setting} is refused where there is no network")
+            log = [str(entry["MESSAGE"]) for entry in machine.journal("-n", "8")]
+            holds(any(REMEDY in line for line in log), "with what to do")
+            machine.systemctl("reset-failed")
+        holds(machine.install(NETWORK="no").startswith("1 "), "NETWORK=no is refused with such a setting")
+        file.write_text(f"{good}{needing}\n")
+        holds("may use the network: milvus" in machine.install(), "for a server, make install-service opens it")
+        server.accept()[0].close()
+        same(machine.status()["sandbox"], "applied", "the server is asked, from within the sandbox")
+    file.write_text(good)
+    holds("as before" in machine.install(), "another installation leaves it open")
+    holds("may not use the network" in machine.install(NETWORK="no"), "and NETWORK=no closes it")
+    same(machine.memewatch("wait", "--timeout", "120").returncode, 0, "after which all is as it was")
+
+
+def check_folders_elsewhere(machine: Machine) -> None:
+    """A folder in a place that the sandbox hides, under a name that units read in a special way."""
+    file = HOME_HERE / ".config/memewatchd/config.toml"
+    good = file.read_text()
+    odd = '/tmp/my "memes" %h: \\x20 猫'
+    machine.user("sh", "-ec", 'mkdir -p "$0"; cp ~/Memes/animals/*.jpg "$0"', odd)
+    file.write_text(f"folder = ['{HOME}/Memes', '{odd}']\n")
+    holds(
+        machine.user(str(BIN / "python"), str(CLONE / "packaging/systemd/service.py"), "install").returncode == 0, odd
+    )
+    same(machine.memewatch("wait", "--timeout", "120").returncode, 0, "is indexed")
+    holds(odd in machine.memewatch("list").stdout, "and listed")
+    file.write_text(good)
+    machine.install()
+
+
 def check_removal(machine: Machine) -> None:
     done = machine.user(str(BIN / "python"), str(CLONE / "packaging/systemd/service.py"), "uninstall")
     same(done.returncode, 0, "make uninstall-service")
-    config = ROOT / HOME.lstrip("/") / ".config"
+    config = HOME_HERE / ".config"
     left = [str(path.relative_to(config)) for path in config.rglob("*") if not path.is_dir()]
     same(left, ["memewatchd/config.toml"], "only the settings are left")
     same(machine.shown("LoadState"), "not-found", "systemd knows it no more")
+    listed = machine.systemctl("list-units", "--all", "--no-legend", "memewatchd*").stdout
+    same(listed, "", "nor anything of it")
+    same(machine.user("sh", "-c", f"ls /run/user/{UID} /tmp | grep memewatchd").stdout, "", "no socket is left")
 
 
-def check_without_user_namespaces(machine: Machine) -> None:
-    """As on hosts that restrict them: the hardened service is refused, the plain one runs."""
-    forbid(machine, "[Service]\nRestrictNamespaces=yes\n")
-    done = install(machine)
-    same(done.returncode, 0, "make install-service where user namespaces are refused")
-    holds("without the hardening" in done.stdout, "says that it took the hardening back")
+def check_refusal(machine: Machine, why: str) -> None:
+    """As on hosts that restrict user namespaces: the hardened service is refused, the plain one runs."""
+    said = machine.install()
+    holds(said.startswith("0 "), f"make install-service where {why}")
+    holds("without the hardening" in said, "says that it took the hardening back")
     same(machine.shown("DropInPaths"), "", "the drop-in is gone")
-    same(machine.memewatch("wait", "--timeout", "120").returncode, 0, "the service runs without it")
-    same(status_of(machine)["sandbox"], "absent", "and status says so")
-    forbid(machine, "")
-
-
-def forbid(machine: Machine, drop_in: str) -> None:
-    """Start the user's manager anew with a drop-in."""
-    file = ROOT / "etc/systemd/system/user@.service.d/soak.conf"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(drop_in)
-    machine.superuser("systemctl", "daemon-reload")
-    same(machine.superuser("systemctl", "restart", f"user@{UID}.service").returncode, 0, "a new user manager")
+    same(machine.memewatch("wait", "--timeout", "240").returncode, 0, "the service runs without it")
+    same(machine.memewatch("search", "cat").returncode, 0, "and answers")
+    same(machine.status()["sandbox"], "absent", "and status says so")
 
 
 def main() -> int:
@@ -302,16 +241,24 @@ def main() -> int:
         print("This needs root and the package debootstrap.", file=sys.stderr)
         return 2
     prepare()
-    with Machine() as machine:
+    with NamespaceMachine() as machine:
         check_installation(machine)
-        check_hardening(machine)
+        check_daemon_is_confined(machine)
+        hardening.check_all(machine)
         check_log(machine)
         check_activation(machine)
+        check_boot(machine)
+        check_network(machine)
+        check_folders_elsewhere(machine)
         check_stop_while_indexing(machine)
         check_recovery(machine)
         check_wrong_settings(machine)
+        check_folders_deleted(machine)
         check_removal(machine)
-        check_without_user_namespaces(machine)
+        upgrade.check_all(machine)
+        check_removal(machine)
+        machine.restart_manager("RestrictNamespaces=yes\n")
+        check_refusal(machine, "a filter forbids user namespaces")
     print("all held")
     return 0
 
