@@ -35,12 +35,14 @@ VENDORS: dict[str, set[str]] = {
     "milvus_lite": {"index"},
     "pymilvus": {"index"},
     "systemd": {"service"},
+    "opencc": {"words"},
+    "pypinyin": {"search"},
     # Not a vendor but a currency: frames and vectors pass between these.
     "numpy": {"pictures", "encoders", "index", "search", "sync", "intake", "meme"},
 }
 
 ROOMS = {"folder", "pictures", "encoders", "index", "search", "service"}
-LEAVES = {"errors", "meme", "protocol", "config", "words"}
+LEAVES = {"cedict", "config", "errors", "meme", "protocol", "words"}
 FLOOR = ROOMS | LEAVES | {"progress"}
 
 # Who may import whom, by first name below the package. What isn't listed may import leaves only.

@@ -11,7 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from memewatchd.errors import Degraded, EncoderError, StoreError, TimedOut
+from memewatchd.errors import BadRequest, Degraded, EncoderError, StoreError, TimedOut
+from memewatchd.search.filters import EXACT
 from memewatchd.search.query import Query, parse
 from memewatchd.search.ranking import Hit, rank
 from memewatchd.words import is_literal
@@ -70,6 +71,16 @@ class Answer:
     partial: bool = False
 
 
+def _refuse_unserved(query: Query) -> None:
+    """Raises BadRequest for what the language has and the search hasn't yet, by name: never a silent other answer."""
+    if query.minus:
+        raise BadRequest(f"the filter -word is not built yet: -{query.minus[0]}; leave it out")
+    for one in query.filters:
+        if one.name == EXACT:
+            raise BadRequest(f'the filter "exact words" is not built yet: {one.spelled}; leave the quotes out')
+        raise BadRequest(f"the filter {one.name}: is not built yet: {one.spelled}; leave it out")
+
+
 class Searcher:
     """Answers searches.
 
@@ -109,6 +120,7 @@ class Searcher:
         Milvus has failed; the message says what to do).
         """
         query = parse(text)
+        _refuse_unserved(query)
         try:
             async with asyncio.timeout(timeout_s):
                 while not self._is_open():  # another thread opens it, once in a life

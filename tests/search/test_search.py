@@ -150,3 +150,33 @@ def test_roots_that_are_away_are_not_returned() -> None:
 def test_a_wrong_query_is_refused_before_anything_is_asked() -> None:
     with pytest.raises(BadRequest, match="ext:"):
         ask(Searcher(FakeModel(), FakeIndex(SCORES), catalog_of(FILES)), "cat ext:gif")
+
+
+@pytest.mark.parametrize(
+    ("query", "name"),
+    [
+        ("cat -dog", "-dog"),
+        ("-狗", "-狗"),
+        ("cat －dog", "-dog"),
+        ("ext:gif", "ext:"),
+        ("is：animated", "is:"),
+        ("-in:reactions/", "in:"),
+        ("after:2025-01-31", "after:"),
+        ("before:2025", "before:"),
+        ("tag:fav", "tag:"),
+        ("“exact words”", "exact words"),
+    ],
+)
+def test_what_the_language_has_and_the_search_has_not_is_refused_by_name(query: str, name: str) -> None:
+    model = FakeModel()
+    with pytest.raises(BadRequest, match="not built yet") as caught:
+        ask(Searcher(model, FakeIndex(SCORES), catalog_of(FILES)), query)
+    assert name in str(caught.value)
+    assert model.asked == []
+
+
+def test_both_scripts_find_a_name() -> None:
+    files = {"生氣.png": "a", "x.png": "b"}
+    for query in ("生气", "生氣"):
+        answer = ask(Searcher(FakeModel(), FakeIndex(SCORES), catalog_of(files)), query)
+        assert paths(answer) == ["生氣.png", "x.png"]
