@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 Digest = NewType("Digest", str)
 """BLAKE2b-256 of a whole file, 64 lower-case hex digits. Same digest, same vectors."""
 
+MAX_FRAMES = 8
+"""So many frames of one file get a vector at most."""
+
 DIGEST_BYTES = 32
 _INT64_MAX = (1 << 63) - 1
 
@@ -54,9 +57,11 @@ class FileRow:
 
     ``path`` is absolute, raw bytes. ``digest`` is "" where the file could not be read at all.
     ``error`` is "" for a good file, else the reason for people. ``text`` is what the file can be
-    found by besides its look (today: the words of its name), normalised.
-    ``first_seen`` is seconds since the epoch; ``width``/``height`` are pixels after EXIF
-    orientation, ``frames`` the number of frames in the file (1 for a still), all 0 if failed.
+    found by besides its look, as :func:`~memewatchd.words.searchable_text` makes it.
+    ``first_seen`` is seconds since the epoch; ``width``/``height`` are pixels after EXIF orientation,
+    ``frames`` the number of frames in the file (1 for a still), all 0 if failed; ``kind`` is the real
+    type ("png", "gif", …), "" if failed. ``tags`` are compared as :func:`~memewatchd.words.tag_key` makes them.
+    ``inner`` is the description inside the file, as it was written: a copy or a move takes it along unread.
     """
 
     path: bytes
@@ -68,6 +73,9 @@ class FileRow:
     frames: int = 0
     error: str = ""
     text: str = ""
+    kind: str = ""
+    tags: tuple[str, ...] = ()
+    inner: str = ""
 
     @property
     def id(self) -> str:
@@ -80,6 +88,8 @@ class FileRow:
             self.digest.encode(),
             self.error.encode(),
             self.text.encode(),
+            "\n".join(self.tags).encode(),
+            self.inner.encode(),
         ):
             hasher.update(len(part).to_bytes(8, "little"))
             hasher.update(part)
@@ -105,9 +115,11 @@ class FrameSpec:
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """One decoded picture: its real ``format`` ("png", "gif", …), size and sampled frames.
+    """One decoded picture: its real ``format`` ("png", "gif", "mp4", …), size and sampled frames.
 
-    ``frames``: uint8 RGB arrays (crop, crop, 3), at least one; ``n_frames`` counts those in the file.
+    ``frames``: uint8 RGB arrays (crop, crop, 3), at least one, at most as many as were asked for; ``numbers``: the
+    place of each in the file, from 0, rising; ``n_frames`` counts those in the file.
+    ``description``: what somebody wrote about it inside the file, "" if nothing.
     """
 
     format: str
@@ -115,6 +127,8 @@ class Decoded:
     height: int
     n_frames: int
     frames: list[NDArray[np.uint8]] = field(default_factory=list, compare=False, repr=False)
+    numbers: tuple[int, ...] = (0,)
+    description: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,4 +137,24 @@ class PictureHit:
 
     digest: Digest
     frame: int
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class PictureWords:
+    """The words read in a picture, its lines joined by a newline ("": none were found).
+
+    ``reader`` is a short fingerprint of what has read them: of the same reader, the same words.
+    """
+
+    digest: Digest
+    text: str
+    reader: str
+
+
+@dataclass(frozen=True, slots=True)
+class WordsHit:
+    """A picture whose words Milvus found: BM25's score, above 0, comparable within one search only."""
+
+    digest: Digest
     score: float

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from memewatchd.meme import Digest, FileRow
+    from memewatchd.meme import Digest, FileRow, PictureWords
 
 _Key = TypeVar("_Key")
 
 
 class Catalog:
-    """The rows of ``files``, and which digests have a vector in the active model's collection."""
+    """The rows of ``files``, which digests have a vector in the active model's collection, and the words read."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -32,6 +32,11 @@ class Catalog:
         self._failed = 0
         self._indexed = 0
         self._away: tuple[bytes, ...] = ()
+        self._generation = 0
+        self._words: dict[Digest, str] = {}
+        self._readers: dict[Digest, str] = {}
+        self._words_generation = 0
+        self._unread: tuple[tuple[str, int, int], list[Digest]] | None = None
 
     # ---- written by the sync thread
 
@@ -44,10 +49,14 @@ class Catalog:
                 self._by_digest,
                 self._by_content,
                 self._tombstones,
+                self._words,
+                self._readers,
             ):
                 table.clear()
             self._vectors = set()
             self._failed = self._indexed = 0
+            self._generation += 1
+            self._words_generation += 1
 
     def put(self, row: FileRow) -> None:
         """Add a row, in the place of its path's earlier one. A row without a path is a tombstone."""
@@ -56,6 +65,7 @@ class Catalog:
                 self._tombstones[row.digest] = row
                 return
             self._drop(row.path)
+            self._generation += 1
             self._by_path[row.path] = row
             self._by_folder.setdefault(os.path.dirname(row.path), set()).add(row.path)
             self._by_content.setdefault(row.stat.content_key, set()).add(row.path)
@@ -94,9 +104,24 @@ class Catalog:
                     self._vectors.remove(digest)
                     self._indexed -= len(self._good_paths(digest))
 
+    def put_words(self, words: PictureWords) -> None:
+        """A picture was read: in the place of what was read in it before."""
+        with self._lock:
+            self._words[words.digest] = words.text
+            self._readers[words.digest] = words.reader
+            self._words_generation += 1
+
+    def drop_words(self, digest: Digest) -> None:
+        """What was read in a picture is gone; unknown ones are fine."""
+        with self._lock:
+            if self._words.pop(digest, None) is not None:
+                del self._readers[digest]
+                self._words_generation += 1
+
     def set_away(self, roots: Iterable[bytes]) -> None:
         """Files of these roots are kept and not returned."""
         self._away = tuple(root.rstrip(b"/") + b"/" for root in roots)
+        self._generation += 1
 
     def _good_paths(self, digest: Digest) -> list[bytes]:
         return [path for path in self._by_digest.get(digest, ()) if not self._by_path[path].error]
@@ -112,12 +137,18 @@ class Catalog:
         if row is None:
             return
         self._count(row, -1)
+        self._generation += 1
         _discard(self._by_folder, os.path.dirname(path), path)
         _discard(self._by_content, row.stat.content_key, path)
         if row.digest:
             _discard(self._by_digest, row.digest, path)
 
     # ---- read by anyone
+
+    @property
+    def generation(self) -> int:
+        """Another number after each change of what :meth:`named` gives."""
+        return self._generation
 
     @property
     def indexed(self) -> int:
@@ -188,6 +219,40 @@ class Catalog:
         """A copy of the digests that have vectors."""
         with self._lock:
             return set(self._vectors)
+
+    @property
+    def words_generation(self) -> int:
+        """Another number after each change of what :meth:`words` gives."""
+        return self._words_generation
+
+    def words(self) -> dict[Digest, str]:
+        """A copy of the words of every picture that was read, "" where none were found (1 ms for 100,000)."""
+        with self._lock:
+            return dict(self._words)
+
+    def words_of(self, digest: Digest) -> str | None:
+        """The words read in a picture; None: not read yet."""
+        return self._words.get(digest)
+
+    def words_reader(self, digest: Digest) -> str | None:
+        """What has read a picture; None: nothing yet."""
+        return self._readers.get(digest)
+
+    def unread(self, reader: str) -> list[Digest]:
+        """Digests of good files, but for roots that are away, that ``reader`` has not read; newest first.
+
+        Between two changes it is looked up once, so that ``status`` may count them.
+        """
+        with self._lock:
+            key = (reader, self._generation, self._words_generation)
+            if self._unread is None or self._unread[0] != key:
+                seen: dict[Digest, int] = {}
+                for row in self._by_path.values():
+                    good = not row.error and row.digest and not self.is_away(row.path)
+                    if good and self._readers.get(row.digest) != reader:
+                        seen[row.digest] = max(row.first_seen, seen.get(row.digest, row.first_seen))
+                self._unread = (key, sorted(seen, key=lambda digest: (-seen[digest], digest)))
+            return list(self._unread[1])
 
     def is_away(self, path: bytes) -> bool:
         """Whether a path lies in a root that is away."""

@@ -3,8 +3,8 @@
 Order: pictures → files (new) → files (old, one delete). A crash leaves at worst a picture without a file (it is
 used again, not encoded again) or two rows of one path (the next load keeps the one that fits the disk).
 
-A digest that loses its last file gets a *tombstone*, a row without a path that says since when: its vectors are
-kept for a while, so that a folder that comes back costs nothing.
+A digest that loses its last file gets a *tombstone*, a row without a path that says since when: its vectors and
+its words are kept for a while, so that a folder that comes back costs nothing.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ import time
 from typing import TYPE_CHECKING, Protocol
 
 from memewatchd.index.schema import fit
-from memewatchd.meme import Digest, FileRow, FileStat
+from memewatchd.meme import Digest, FileRow, FileStat, PictureWords
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -42,11 +42,30 @@ class Rows(Protocol):
     def delete_pictures(self, digests: Collection[Digest]) -> None: ...
 
 
-class Ledger:
-    """Store and catalog, changed together; owned by the sync thread. Every method may raise StoreError."""
+class WordRows(Protocol):
+    """What the ledger needs of the store to keep the words read in pictures."""
 
-    def __init__(self, store: Rows, catalog: Catalog, *, wall: Callable[[], float] = time.time) -> None:
+    def read_words(self) -> Iterator[PictureWords]: ...
+    def insert_words(self, words: Sequence[PictureWords]) -> list[PictureWords]: ...
+    def delete_words(self, digests: Collection[Digest], reader: str | None = None) -> None: ...
+
+
+class Ledger:
+    """Store and catalog, changed together; owned by the sync thread. Every method may raise StoreError.
+
+    Without ``words``, what was read in the pictures is left alone, whatever of it there is.
+    """
+
+    def __init__(
+        self,
+        store: Rows,
+        catalog: Catalog,
+        *,
+        words: WordRows | None = None,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
         self._store = store
+        self._words = words
         self._catalog = catalog
         self._wall = wall
 
@@ -69,6 +88,18 @@ class Ledger:
             self._store.delete_files(stale)
             for row in risen:
                 self._catalog.remove_tombstone(row.digest)
+        if self._words is not None:
+            self._load_words(self._words)
+
+    def _load_words(self, words: WordRows) -> None:
+        replaced: dict[str, list[Digest]] = {}
+        for read in words.read_words():  # of one picture, the newest last
+            before = self._catalog.words_reader(read.digest)
+            if before is not None:
+                replaced.setdefault(before, []).append(read.digest)
+            self._catalog.put_words(read)
+        for reader, digests in replaced.items():
+            words.delete_words(digests, reader)
 
     def use_model(self, fingerprint: str, dim: int) -> None:
         """Open the collection of this model's pictures, which makes it if it isn't there."""
@@ -78,11 +109,11 @@ class Ledger:
     def commit(
         self,
         *,
-        pictures: Iterable[tuple[Digest, NDArray[np.float32]]] = (),
+        pictures: Iterable[tuple[Digest, Mapping[int, NDArray[np.float32]]]] = (),
         rows: Iterable[FileRow] = (),
         forget: Iterable[FileRow] = (),
     ) -> None:
-        """Store pictures (a digest and its vectors, (frames, dim)), then new rows, then drop what they replace.
+        """Store pictures (a digest and its vectors by the frame's number), then new rows, then drop what they replace.
 
         A row replaces the earlier row of its path; rows to ``forget`` go without a successor.
         """
@@ -90,7 +121,7 @@ class Ledger:
         fresh = {digest: vectors for digest, vectors in pictures if not catalog.has_vector(digest)}
         if fresh:
             self._store.insert_pictures(
-                [(digest, frame, vector) for digest, vectors in fresh.items() for frame, vector in enumerate(vectors)]
+                [(digest, frame, vector) for digest, vectors in fresh.items() for frame, vector in vectors.items()]
             )
             for digest in fresh:
                 catalog.add_vector(digest)
@@ -121,6 +152,28 @@ class Ledger:
         for row in (*new.values(), *buried):
             catalog.put(row)
 
+    def commit_words(self, words: Iterable[PictureWords]) -> None:
+        """Store what was read in pictures, then drop what another reader had read in them.
+
+        What the same reader has read already is left as it is. Only with ``words``.
+        """
+        assert self._words is not None
+        new: dict[Digest, PictureWords] = {}
+        replaced: dict[str, list[Digest]] = {}
+        for read in words:
+            before = self._catalog.words_reader(read.digest)
+            if before == read.reader or read.digest in new:
+                continue
+            new[read.digest] = read
+            if before is not None:
+                replaced.setdefault(before, []).append(read.digest)
+        if not new:
+            return
+        for stored in self._words.insert_words(list(new.values())):
+            self._catalog.put_words(stored)
+        for reader, digests in replaced.items():
+            self._words.delete_words(digests, reader)
+
     def _bury(self, new: Iterable[FileRow], old: Iterable[FileRow]) -> list[FileRow]:
         """Tombstones for digests whose last file is among ``old``."""
         catalog = self._catalog
@@ -138,11 +191,12 @@ class Ledger:
         return tombstones
 
     def sweep(self) -> int:
-        """Drop the vectors of digests that no file has had for a month. Returns how many."""
+        """Drop the vectors and the words of digests that no file has had for a month. Returns how many digests."""
         catalog = self._catalog
         now = self._wall()
         marked = {row.digest: row for row in catalog.tombstones()}
-        orphans = [d for d in catalog.vectors() if d not in marked and not catalog.is_used(d)]
+        kept = catalog.vectors() | catalog.words().keys()
+        orphans = [d for d in kept if d not in marked and not catalog.is_used(d)]
         if orphans:
             log.info("%d pictures without a file (an interrupted write); kept for a month", len(orphans))
             buried = [_tombstone(digest, int(now)) for digest in orphans]
@@ -153,6 +207,11 @@ class Ledger:
         if expired:
             digests = [row.digest for row in expired]
             self._store.delete_pictures(digests)
+            read = [digest for digest in digests if catalog.words_of(digest) is not None]
+            if read and self._words is not None:
+                self._words.delete_words(read)
+                for digest in read:
+                    catalog.drop_words(digest)
             self._store.delete_files([row.id for row in expired])
             catalog.remove_vectors(digests)
             for digest in digests:
@@ -163,7 +222,8 @@ class Ledger:
 def _tombstone(digest: Digest, since: int, size: FileRow | None = None) -> FileRow:
     if size is None:
         return FileRow(b"", FileStat(0, 0, 0, 0), digest, since)
-    return FileRow(b"", FileStat(0, 0, 0, 0), digest, since, size.width, size.height, size.frames)
+    shape = (size.width, size.height, size.frames)
+    return FileRow(b"", FileStat(0, 0, 0, 0), digest, since, *shape, kind=size.kind, inner=size.inner)
 
 
 def _fits_disk(row: FileRow) -> bool:

@@ -12,6 +12,7 @@ import logging
 import os
 import stat
 import tempfile
+import threading
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -32,11 +33,16 @@ _MAX_BYTES = 2**20
 @dataclass(frozen=True, slots=True)
 class State:
     """``fingerprint`` and ``model`` name what the active index was built with ("" if there is none yet);
-    ``roots`` has the (device, inode) that each watched folder had while it was there."""
+    ``roots`` has the (device, inode) that each watched folder had while it was there. ``reindex_model``: what the
+    index is to be built anew with, "" if nothing is asked; ``reindex_loads``: starts that ended while that model was
+    being loaded. ``replaced``: the fingerprint of an index that another has taken the place of, until it is dropped."""
 
     fingerprint: str = ""
     model: str = ""
     roots: Mapping[bytes, tuple[int, int]] = field(default_factory=dict)
+    reindex_model: str = ""
+    reindex_loads: int = 0
+    replaced: str = ""
 
 
 def read_state(state_dir: Path) -> State:
@@ -62,6 +68,9 @@ def write_state(state_dir: Path, state: State) -> None:
             {"path": path.decode("utf-8", "surrogateescape"), "dev": dev, "ino": ino}
             for path, (dev, ino) in sorted(state.roots.items())
         ],
+        "reindex_model": state.reindex_model,
+        "reindex_loads": state.reindex_loads,
+        "replaced": state.replaced,
     }
     # mkstemp makes it 0600.
     descriptor, temporary = tempfile.mkstemp(prefix=f".{STATE_FILE}.", dir=state_dir)
@@ -83,22 +92,25 @@ def write_state(state_dir: Path, state: State) -> None:
 
 
 class StateKeeper:
-    """The state in memory and on disk, changed together. Owned by one thread."""
+    """The state in memory and on disk, changed together. Any thread may change it."""
 
     def __init__(self, state_dir: Path) -> None:
         self._state_dir = state_dir
+        self._lock = threading.Lock()
         self.state = read_state(state_dir)
 
     def change(self, **changes: Any) -> None:
         """Replace these fields of :class:`State`. Raises StoreError where it can't be written (a full disk, say)."""
-        state = replace(self.state, **changes)
-        if state == self.state:
-            return
-        try:
-            write_state(self._state_dir, state)
-        except OSError as error:
-            raise StoreError(f"{self._state_dir / STATE_FILE} can't be written: {error.strerror or error}") from error
-        self.state = state
+        with self._lock:
+            state = replace(self.state, **changes)
+            if state == self.state:
+                return
+            try:
+                write_state(self._state_dir, state)
+            except OSError as error:
+                why = f"{self._state_dir / STATE_FILE} can't be written: {error.strerror or error}"
+                raise StoreError(why) from error
+            self.state = state
 
 
 class StateLock:
@@ -173,4 +185,8 @@ def _parse(document: Any) -> State:
         root["path"].encode("utf-8", "surrogateescape"): (int(root["dev"]), int(root["ino"]))
         for root in document["roots"]
     }
-    return State(fingerprint, model, roots)
+    # Missing where an earlier version wrote it.
+    wish, replaced = document.get("reindex_model", ""), document.get("replaced", "")
+    if not isinstance(wish, str) or not isinstance(replaced, str):
+        raise TypeError("reindex_model and replaced are not texts")
+    return State(fingerprint, model, roots, wish, int(document.get("reindex_loads", 0)), replaced)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from memewatchd.index.catalog import Catalog
-from memewatchd.meme import Digest, FileRow, FileStat
+from memewatchd.meme import Digest, FileRow, FileStat, PictureWords
 
 PATHS = [b"/a/1", b"/a/2", b"/a/b/1", b"/a/b/c/1", b"/ab/1", b"/d/\xff"]
 ROOTS = [b"/a", b"/a/b", b"/ab/", b"/d", b"/e"]
@@ -17,7 +17,7 @@ DIGESTS = [Digest(letter) for letter in "xyz"]
 digests = st.sampled_from(DIGESTS)
 some_digests = st.sets(digests)
 rows = st.builds(
-    lambda path, ino, digest, error: FileRow(path, FileStat(1, 1, 1, ino), digest, 0, error=error, text=str(ino)),
+    lambda path, ino, digest, error: FileRow(path, FileStat(1, 1, 1, ino), digest, ino, error=error, text=str(ino)),
     st.sampled_from(PATHS),
     st.integers(0, 2),
     st.sampled_from([*DIGESTS, Digest("")]),
@@ -32,6 +32,10 @@ steps = st.one_of(
     st.tuples(st.just("add_vector"), digests),
     st.tuples(st.just("remove_vectors"), some_digests),
     st.tuples(st.just("set_away"), st.sets(st.sampled_from(ROOTS), max_size=2)),
+    st.tuples(
+        st.just("put_words"), st.builds(PictureWords, digests, st.sampled_from(["", "one"]), st.sampled_from("rs"))
+    ),
+    st.tuples(st.just("drop_words"), digests),
     st.tuples(st.just("clear"), st.none()),
 )
 
@@ -42,6 +46,7 @@ class Naive:
         self.tombstones: dict[Digest, FileRow] = {}
         self.vectors: set[Digest] = set()
         self.away: set[bytes] = set()
+        self.words: dict[Digest, PictureWords] = {}
 
     def put(self, row: FileRow) -> None:
         if row.path:
@@ -67,8 +72,22 @@ class Naive:
     def set_away(self, roots: set[bytes]) -> None:
         self.away = roots
 
+    def put_words(self, words: PictureWords) -> None:
+        self.words[words.digest] = words
+
+    def drop_words(self, digest: Digest) -> None:
+        self.words.pop(digest, None)
+
+    def unread(self, reader: str) -> list[Digest]:
+        seen: dict[Digest, int] = {}
+        for row in self.rows.values():
+            if not row.error and not self.is_away(row.path):
+                seen[row.digest] = max(row.first_seen, seen.get(row.digest, 0))
+        read = {words.digest for words in self.words.values() if words.reader == reader}
+        return sorted(seen.keys() - read, key=lambda digest: (-seen[digest], digest))
+
     def clear(self, _: None) -> None:
-        self.rows, self.tombstones, self.vectors = {}, {}, set()
+        self.rows, self.tombstones, self.vectors, self.words = {}, {}, set(), {}
 
     def is_away(self, path: bytes) -> bool:
         return any(lies_in(path, root) for root in self.away)
@@ -92,6 +111,10 @@ def test_it_says_what_the_naive_model_says(done: list[tuple[str, Any]]) -> None:
             catalog.clear()
         else:
             getattr(catalog, name)(argument)
+        # At every step, as what is given between two changes is kept.
+        assert catalog.words() == {digest: words.text for digest, words in naive.words.items()}
+        for reader in "rs":
+            assert catalog.unread(reader) == naive.unread(reader)
         good = [row for row in naive.rows.values() if not row.error]
         found = [row for row in good if row.digest in naive.vectors]
         assert catalog.indexed == len(found)
@@ -122,6 +145,9 @@ def test_it_says_what_the_naive_model_says(done: list[tuple[str, Any]]) -> None:
         assert catalog.is_used(digest) == bool(with_it)
         assert catalog.has_vector(digest) == (digest in naive.vectors)
         assert catalog.tombstone(digest) == naive.tombstones.get(digest)
+        read = naive.words.get(digest)
+        assert catalog.words_of(digest) == (None if read is None else read.text)
+        assert catalog.words_reader(digest) == (None if read is None else read.reader)
         assert catalog.with_digest(digest) in (with_it or [naive.tombstones.get(digest)])
     for ino in range(3):
         with_it = [row for row in naive.rows.values() if row.stat.ino == ino]
@@ -137,3 +163,27 @@ def test_what_is_handed_out_does_not_change_later() -> None:
     catalog.remove(b"/a/1")
     catalog.remove_vectors(DIGESTS)
     assert handed_out == [[row], [row], [row], {DIGESTS[0]}]
+
+
+def test_words_have_a_generation_of_their_own() -> None:
+    catalog = Catalog()
+    generations = [catalog.words_generation]
+
+    def after() -> bool:
+        generations.append(catalog.words_generation)
+        return generations[-1] != generations[-2]
+
+    catalog.put_words(PictureWords(DIGESTS[0], "one", "r"))
+    assert after()
+    held = catalog.words()
+    catalog.put(FileRow(b"/a/1", FileStat(1, 1, 1, 1), DIGESTS[0], 0))
+    catalog.drop_words(DIGESTS[1])
+    assert not after()
+    catalog.drop_words(DIGESTS[0])
+    assert after()
+    catalog.clear()
+    assert after()
+    assert held == {DIGESTS[0]: "one"}
+    unread = catalog.unread("r")
+    unread.append(DIGESTS[2])
+    assert catalog.unread("r") == []

@@ -117,8 +117,8 @@ def test_calls_in_flight_while_the_child_dies_end_with_store_unavailable(lite: E
 
 
 def test_a_child_that_hangs_does_not_hang_us(lite: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    for limit in ("SEARCH_S", "READ_S", "WRITE_S"):
-        monkeypatch.setattr(f"memewatchd.index.store.{limit}", 0.5)
+    for limit in ("store.SEARCH_S", "words.SEARCH_S", "tables.READ_S", "tables.WRITE_S"):
+        monkeypatch.setattr(f"memewatchd.index.{limit}", 0.5)
     store = filled(lite)
     pid = lite.pid
     assert pid is not None

@@ -15,7 +15,7 @@ from memewatchd.errors import StoreUnavailable
 from memewatchd.index.catalog import Catalog
 from memewatchd.index.ledger import KEEP_VECTORS_S, Ledger
 from memewatchd.index.schema import MAX_TEXT_BYTES
-from memewatchd.meme import Digest, FileRow, FileStat
+from memewatchd.meme import Digest, FileRow, FileStat, PictureWords
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -33,6 +33,7 @@ class FakeRows:
     def __init__(self) -> None:
         self.files: dict[str, FileRow] = {}
         self.pictures: dict[tuple[Digest, int], Any] = {}
+        self.words: dict[tuple[Digest, str], PictureWords] = {}
         self.done: list[tuple[str, list[Any]]] = []
         self.fails_at = ""
 
@@ -67,6 +68,24 @@ class FakeRows:
         self._do("delete_pictures", list(digests))
         self.pictures = {key: vector for key, vector in self.pictures.items() if key[0] not in digests}
 
+    def read_words(self) -> Iterator[PictureWords]:
+        yield from list(self.words.values())
+
+    def insert_words(self, words: Sequence[PictureWords]) -> list[PictureWords]:
+        self._do("insert_words", [(each.digest, each.reader) for each in words])
+        assert not self.words.keys() & {(each.digest, each.reader) for each in words}, "an id that is there already"
+        stored = [replace(each, text=each.text[:100]) for each in words]
+        self.words |= {(each.digest, each.reader): each for each in stored}
+        return stored
+
+    def delete_words(self, digests: Collection[Digest], reader: str | None = None) -> None:
+        self._do("delete_words", list(digests))
+        self.words = {
+            key: each
+            for key, each in self.words.items()
+            if key[0] not in digests or (reader is not None and key[1] != reader)
+        }
+
     def _do(self, name: str, what: list[Any]) -> None:
         if name == self.fails_at:
             raise StoreUnavailable("Milvus is away")
@@ -78,7 +97,7 @@ class House:
         self.now = 1_000_000.0
         self.store = store or FakeRows()
         self.catalog = Catalog()
-        self.ledger = Ledger(self.store, self.catalog, wall=lambda: self.now)
+        self.ledger = Ledger(self.store, self.catalog, words=self.store, wall=lambda: self.now)
         self.ledger.load()
         self.ledger.use_model("f", 2)
 
@@ -90,6 +109,8 @@ class House:
         rows = [*self.catalog.rows(), *self.catalog.tombstones()]
         assert {row.id: row for row in rows} == self.store.files
         assert self.catalog.vectors() == self.store.picture_digests()
+        assert self.catalog.words() == {digest: each.text for (digest, _), each in self.store.words.items()}
+        assert all(self.catalog.words_reader(digest) == reader for digest, reader in self.store.words)
 
 
 def row(path: str, digest: Digest = D1, ino: int = 1, **more: Any) -> FileRow:
@@ -97,8 +118,9 @@ def row(path: str, digest: Digest = D1, ino: int = 1, **more: Any) -> FileRow:
     return FileRow(os.fsencode(path), FileStat(1, 1, 1, ino), digest, 5, **size, **more)
 
 
-def picture(digest: Digest, frames: int = 1) -> tuple[Digest, NDArray[np.float32]]:
-    return digest, np.ones((frames, 2), np.float32)
+def picture(digest: Digest, frames: int = 1) -> tuple[Digest, dict[int, NDArray[np.float32]]]:
+    """Of every third frame."""
+    return digest, {3 * frame: np.ones(2, np.float32) for frame in range(frames)}
 
 
 @pytest.fixture
@@ -119,7 +141,7 @@ def full(house: House) -> House:
 def test_pictures_come_first_then_new_rows_then_what_they_replace(full: House) -> None:
     full.ledger.commit(pictures=[picture(D3, frames=2)], rows=[row("/a", D3, ino=9)], forget=[row("/b", D2, ino=3)])
     assert full.store.done == [
-        ("insert_pictures", [(D3, 0), (D3, 1)]),
+        ("insert_pictures", [(D3, 0), (D3, 3)]),
         ("insert_files", [b"", b"/a"]),  # "": D2 has lost its last file
         ("delete_files", [b"/a", b"/b"]),  # one delete: it costs what 500 cost
     ]
@@ -272,6 +294,89 @@ def test_rows_are_kept_as_milvus_holds_them(house: House) -> None:
     house.assert_they_agree()
     house.ledger.commit(rows=[row("/a", text="猫" * MAX_TEXT_BYTES)])
     assert house.store.names == ["insert_files"]
+
+
+def words(digest: Digest, text: str = "one does not", reader: str = "r1") -> PictureWords:
+    return PictureWords(digest, text, reader)
+
+
+def test_words_read_anew_are_stored_before_the_older_ones_go(full: House) -> None:
+    full.ledger.commit_words([words(D1), words(D2, "")])
+    assert full.store.names == ["insert_words"]
+    assert (full.catalog.words_of(D1), full.catalog.words_of(D2), full.catalog.words_of(D3)) == (
+        "one does not",
+        "",
+        None,
+    )
+    full.store.done.clear()
+    full.ledger.commit_words([words(D1, "two", "r2"), words(D2, reader="r1"), words(D3, "x" * 200, "r2")])
+    assert full.store.done == [("insert_words", [(D1, "r2"), (D3, "r2")]), ("delete_words", [D1])]
+    full.assert_they_agree()  # as they are stored, not as they were read
+    assert full.catalog.words_of(D1) == "two"
+    full.restarted().assert_they_agree()
+    full.ledger.commit_words([])
+    full.ledger.commit_words([words(D1, "another", "r2")])
+    assert len(full.store.done) == 2
+
+
+def test_a_crash_before_the_older_words_went_costs_no_reading(full: House) -> None:
+    full.ledger.commit_words([words(D1), words(D2)])
+    full.store.fails_at = "delete_words"
+    with pytest.raises(StoreUnavailable):
+        full.ledger.commit_words([words(D1, "two", "r2")])
+    assert len(full.store.words) == 3
+    after = full.restarted()
+    after.assert_they_agree()
+    assert (after.catalog.words_of(D1), after.catalog.words_reader(D1)) == ("two", "r2")
+    assert after.store.done[-1] == ("delete_words", [D1])
+
+
+def test_a_crash_before_words_were_stored_leaves_the_older_ones(full: House) -> None:
+    full.ledger.commit_words([words(D1)])
+    full.store.fails_at = "insert_words"
+    with pytest.raises(StoreUnavailable):
+        full.ledger.commit_words([words(D1, "two", "r2")])
+    full.assert_they_agree()
+    assert full.catalog.unread("r2") == [D1, D2]
+    assert full.catalog.unread("r1") == [D2]
+    full.restarted().assert_they_agree()
+
+
+def test_the_sweep_drops_words_too(full: House) -> None:
+    full.ledger.commit_words([words(D1), words(D2), words(D3)])  # D3: read, and gone before it was stored
+    full.ledger.commit(forget=[row("/b", D2, ino=3)])
+    assert full.ledger.sweep() == 0
+    assert {each.digest for each in full.catalog.tombstones()} == {D2, D3}
+    full.now += KEEP_VECTORS_S + 1
+    full.store.fails_at = "delete_files"
+    with pytest.raises(StoreUnavailable):
+        full.ledger.sweep()
+    after = full.restarted()
+    after.now = full.now
+    assert after.ledger.sweep() == 2
+    after.assert_they_agree()
+    assert after.catalog.words() == {D1: "one does not"}
+    assert after.catalog.tombstones() == []
+
+
+def test_words_come_back_with_their_file(full: House) -> None:
+    full.ledger.commit_words([words(D2)])
+    full.ledger.commit(forget=[row("/b", D2, ino=3)])
+    full.ledger.commit(rows=[row("/back", D2, ino=4)])
+    full.now += 2 * KEEP_VECTORS_S
+    assert full.ledger.sweep() == 0
+    assert full.catalog.unread("r1") == [D1]
+    full.assert_they_agree()
+
+
+def test_a_ledger_without_words_leaves_them_alone(full: House) -> None:
+    full.ledger.commit_words([words(D1)])
+    catalog = Catalog()
+    ledger = Ledger(full.store, catalog)
+    ledger.load()
+    assert catalog.words() == {}
+    ledger.sweep()
+    assert len(full.store.words) == 1
 
 
 PATHS = ["/a", "/b", "/c"]

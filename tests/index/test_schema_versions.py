@@ -55,8 +55,12 @@ def test_a_collection_that_is_not_ours_is_left_alone(engine: Engine, prefix: str
 
 
 def test_a_description_that_is_not_ours() -> None:
-    assert schema.version_of(schema.describe("files"), "files") == schema.VERSION
+    assert schema.version_of(schema.describe("files"), "files") == schema.VERSIONS["files"]
     assert schema.version_of(schema.describe("files"), "pictures") is None
+    for dim in (0, 2):
+        words = schema.describe("words", dim)
+        assert schema.version_of(words, "words") == schema.VERSIONS["words"]
+        assert schema.has_bm25(words) == (dim == 0)
     for description in ("", "my own notes", "memewatchd files", "memewatchd files, schema x"):
         assert schema.version_of(description, "files") is None
 
@@ -65,7 +69,7 @@ def test_an_unknown_version_is_set_aside_and_built_anew(
     engine: Engine, prefix: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     store = Store(engine, prefix)
-    newer = schema.describe("files").replace(f"schema {schema.VERSION}", "schema 99")
+    newer = schema.describe("files").replace(f"schema {schema.VERSIONS['files']}", "schema 99")
     make_collection(engine, f"{prefix}files", newer)
     store.open_files()
     assert f"{prefix}files has schema 99" in caplog.text
@@ -79,7 +83,7 @@ def test_an_unknown_version_is_set_aside_and_built_anew(
 
 def test_pictures_of_an_unknown_version_are_set_aside_too(engine: Engine, prefix: str) -> None:
     store = Store(engine, prefix)
-    newer = schema.describe("pictures").replace(f"schema {schema.VERSION}", "schema 99")
+    newer = schema.describe("pictures").replace(f"schema {schema.VERSIONS['pictures']}", "schema 99")
     make_collection(engine, f"{prefix}pictures_aa", newer)
     assert store.pictures_collections() == []
     store.open_pictures("aa", 4)

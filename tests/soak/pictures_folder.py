@@ -24,7 +24,7 @@ from pictures_forged import (
     spoilt_margin,
 )
 
-from memewatchd.pictures.kinds import EXTENSIONS, HEAD_BYTES, has_picture_extension, sniff
+from memewatchd.pictures.kinds import EXTENSIONS, HEAD_BYTES, can_read_videos, has_picture_extension, sniff
 
 if TYPE_CHECKING:
     import random
@@ -108,8 +108,9 @@ class Folder:
         if os.geteuid() == 0 and self.chance.random() < 0.2:
             os.chown(path, SOMEBODY, SOMEBODY)  # without special rights, no lease can be had on another's file
             os.chmod(path, 0o644)
-        if expected == MEME and sniff(data[:HEAD_BYTES]) is None:
-            expected = BAD if has_picture_extension(name) else IGNORED
+        videos = can_read_videos()
+        if expected == MEME and sniff(data[:HEAD_BYTES], videos=videos) is None:
+            expected = BAD if has_picture_extension(name, videos=videos) else IGNORED
         self.expected[path] = expected, sort
         return int(expected != GOOD)
 
