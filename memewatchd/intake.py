@@ -9,13 +9,14 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol
 
 from memewatchd.errors import PictureError
-from memewatchd.meme import Decoded, Digest, FileRow, FileStat, FrameSpec
+from memewatchd.meme import MAX_FRAMES, Decoded, Digest, FileRow, FileStat, FrameSpec
+from memewatchd.pictures.tags import NO_WORDS, OwnWords, read_tags
 from memewatchd.reader import Broken, NoMeme, Outcome, Picture, Reader, Unstable
-from memewatchd.words import name_words
+from memewatchd.words import name_words, searchable_text, tag_keys
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from memewatchd.index.catalog import Catalog
 
 BATCH = 4
-"""Pictures a call of the picture tower: small, so that a query never waits long for the CPU."""
+"""Frames a call of the picture tower: small, so that a query never waits long for the CPU."""
 BATCHES_UNDER_WAY = 2
 """One that is encoded and one that waits, so that the tower never does."""
 
@@ -48,26 +49,32 @@ class ImageEncoder(Protocol):
 class Finished:
     """What has become of one path. ``row`` is None where it is no meme (any more).
 
-    ``picture``: a digest and its vectors, float32 (frames, dim); given once, with the first of its paths. Where
-    every path vanished meanwhile, ``path`` is empty: the vectors are kept all the same, for it may come back.
+    ``picture``: a digest and its vectors, the number of a frame in the file → float32 (dim,); given once, with the
+    first of its paths. Where every path vanished meanwhile, ``path`` is empty: the vectors are kept all the same, for
+    it may come back.
     """
 
     path: bytes
     row: FileRow | None
-    picture: tuple[Digest, NDArray[np.float32]] | None = None
+    picture: tuple[Digest, dict[int, NDArray[np.float32]]] | None = None
     no_meme: FileStat | None = None
 
 
 @dataclass(slots=True)
 class _Job:
-    """One digest on its way, for one path or for several copies. ``fd``: the file that is decoded, open till then."""
+    """One digest on its way, for one path or for several copies, each with its own words.
+
+    ``fd``: the file that is decoded, open till then.
+    """
 
     digest: Digest
     paths: dict[bytes, FileStat]
+    own: dict[bytes, OwnWords]
     fd: int
     content_key: tuple[int, int, int]
     decoding: Future[Decoded]
     decoded: Decoded | None = None
+    vectors: dict[int, NDArray[np.float32]] = field(default_factory=dict)
 
     def close_file(self) -> bool:
         """Close the file; says whether it is still what its digest was made of."""
@@ -80,9 +87,13 @@ class _Job:
             os.close(fd)
 
 
+_Frame = tuple[_Job, int, "NDArray[np.uint8]"]
+"""A decoded frame that waits for its vector: whose, which of the file's, and its pixels."""
+
+
 @dataclass(slots=True)
 class _Batch:
-    jobs: list[_Job]
+    frames: list[_Frame]
     encoding: Future[NDArray[np.float32]]
 
 
@@ -93,7 +104,7 @@ class _Under:
     jobs: dict[Digest, _Job] = field(default_factory=dict)
     paths: dict[bytes, Digest] = field(default_factory=dict)
     dropped: set[bytes] = field(default_factory=set)
-    decoded: deque[_Job] = field(default_factory=deque)
+    frames: deque[_Frame] = field(default_factory=deque)
     batches: deque[_Batch] = field(default_factory=deque)
 
 
@@ -196,18 +207,21 @@ class Intake:
         return None
 
     def _take_picture(self, path: bytes, stat: FileStat, digest: Digest, fd: int) -> None:
+        # After ``stat`` was taken: whoever tags the file from here on leaves another ctime, which a look finds.
+        own = read_tags(fd)
         known = self._catalog.with_digest(digest)
         if known is not None and (known.error or (known.frames and self._catalog.has_vector(digest))):
-            self._finish(path, self._row(path, stat, digest, known))
+            self._finish(path, self._row(path, stat, digest, known, own=own))
         elif (decoded := self._unstored.get(digest)) is not None:
-            self._finish(path, self._row(path, stat, digest, decoded))
+            self._finish(path, self._row(path, stat, digest, decoded, own=own))
         elif (job := self._under.jobs.get(digest)) is not None:
-            job.paths[path] = stat
+            job.paths[path], job.own[path] = stat, own
             self._under.paths[path] = digest
         else:
             assert self._spec is not None
-            decoding = self._decoder.submit(fd, self._spec)
-            self._under.jobs[digest] = _Job(digest, {path: stat}, os.dup(fd), stat.content_key, decoding)
+            decoding = self._decoder.submit(fd, self._spec, MAX_FRAMES)
+            job = _Job(digest, {path: stat}, {path: own}, os.dup(fd), stat.content_key, decoding)
+            self._under.jobs[digest] = job
             self._under.paths[path] = digest
             decoding.add_done_callback(lambda _: self._wake())
 
@@ -226,36 +240,36 @@ class Intake:
                 self._abandon(job)
                 continue
             try:
-                job.decoded = job.decoding.result()
+                decoded = job.decoding.result()
             except PictureError as error:
                 self._close(job, error=str(error))
                 continue
+            # The pixels go as soon as they are encoded; the rest stays until it is stored.
+            job.decoded = replace(decoded, frames=[])
             if self._catalog.has_vector(job.digest):
                 self._close(job)  # only its size had been forgotten
             else:
-                self._under.decoded.append(job)
+                numbered = zip(decoded.numbers, decoded.frames, strict=True)
+                self._under.frames.extend((job, number, frame) for number, frame in numbered)
 
     def _send_batches(self) -> None:
         under = self._under
-        while under.decoded and len(under.batches) < BATCHES_UNDER_WAY:
+        while under.frames and len(under.batches) < BATCHES_UNDER_WAY:
             # A batch that isn't full goes only when nothing is coming to fill it, or the tower would idle.
-            if len(under.decoded) < BATCH and under.batches:
+            if len(under.frames) < BATCH and under.batches:
                 return
-            jobs = [under.decoded.popleft() for _ in range(min(BATCH, len(under.decoded)))]
-            frames = [frame for job in jobs if job.decoded for frame in job.decoded.frames]
-            encoding = self._encoder.encode_images(frames)
-            under.batches.append(_Batch(jobs, encoding))
+            frames = [under.frames.popleft() for _ in range(min(BATCH, len(under.frames)))]
+            encoding = self._encoder.encode_images([pixels for _, _, pixels in frames])
+            under.batches.append(_Batch(frames, encoding))
             encoding.add_done_callback(lambda _: self._wake())
 
     def _collect_encoded(self) -> None:
         while self._under.batches and self._under.batches[0].encoding.done():
             batch = self._under.batches.popleft()
-            vectors = batch.encoding.result()
-            at = 0
-            for job in batch.jobs:
-                count = len(job.decoded.frames) if job.decoded else 0
-                self._close(job, vectors=vectors[at : at + count])
-                at += count
+            for (job, number, _), vector in zip(batch.frames, batch.encoding.result(), strict=True):
+                job.vectors[number] = vector
+                if job.decoded is not None and len(job.vectors) == len(job.decoded.numbers):
+                    self._close(job, encoded=True)
 
     def _abandon(self, job: _Job) -> None:
         del self._under.jobs[job.digest]
@@ -266,9 +280,9 @@ class Intake:
             else:
                 self._changed[path] = stat
 
-    def _close(self, job: _Job, *, vectors: NDArray[np.float32] | None = None, error: str = "") -> None:
+    def _close(self, job: _Job, *, encoded: bool = False, error: str = "") -> None:
         del self._under.jobs[job.digest]
-        picture = None if vectors is None else (job.digest, vectors)
+        picture = (job.digest, job.vectors) if encoded else None
         if picture is not None and job.decoded is not None:
             self._unstored[job.digest] = job.decoded
         for path, stat in job.paths.items():
@@ -276,7 +290,7 @@ class Intake:
             if path in self._under.dropped:
                 self._under.dropped.discard(path)
                 continue
-            row = self._row(path, stat, job.digest, job.decoded, error=error)
+            row = self._row(path, stat, job.digest, job.decoded, own=job.own[path], error=error)
             self._finished.append(Finished(path, row, picture))
             picture = None
         if picture is not None:
@@ -286,12 +300,35 @@ class Intake:
         self._finished.append(Finished(path, row))
 
     def _row(
-        self, path: bytes, stat: FileStat, digest: Digest, size: FileRow | Decoded | None = None, *, error: str = ""
+        self,
+        path: bytes,
+        stat: FileStat,
+        digest: Digest,
+        picture: FileRow | Decoded | None = None,
+        *,
+        own: OwnWords = NO_WORDS,
+        error: str = "",
     ) -> FileRow:
+        """``picture``: what is known of this content, by a row of it or by decoding it just now."""
         before = self._catalog.get(path)
         first_seen = before.first_seen if before is not None else int(self._wall())
-        error = error or getattr(size, "error", "")
-        if error or size is None:
+        error = error or getattr(picture, "error", "")
+        if error or picture is None:
             return FileRow(path, stat, digest, first_seen, error=error, text=name_words(path))
-        frames = size.n_frames if isinstance(size, Decoded) else size.frames
-        return FileRow(path, stat, digest, first_seen, size.width, size.height, frames, text=name_words(path))
+        if isinstance(picture, Decoded):
+            kind, frames, inner = picture.format, picture.n_frames, picture.description
+        else:
+            kind, frames, inner = picture.kind, picture.frames, picture.inner
+        return FileRow(
+            path,
+            stat,
+            digest,
+            first_seen,
+            picture.width,
+            picture.height,
+            frames,
+            text=searchable_text(path, own.tags, own.comment, inner),
+            kind=kind,
+            tags=tag_keys(own.tags),
+            inner=inner,
+        )

@@ -66,7 +66,7 @@ class Reader:
     """Reads files for the mirror; owned by the sync thread.
 
     ``settle_s``: seconds of an unchanged size and mtime after which a file counts as written, where the kernel
-    can't tell. ``max_bytes``: larger files are broken, unread.
+    can't tell. ``max_bytes``: larger files are broken, unread. ``videos``: whether films are memes too.
     """
 
     def __init__(
@@ -74,11 +74,13 @@ class Reader:
         settle_s: float,
         max_bytes: int,
         *,
+        videos: bool = False,
         clock: Callable[[], float] = time.monotonic,
         wall_ns: Callable[[], int] = time.time_ns,
     ) -> None:
         self._settle_s = settle_s
         self._max_bytes = max_bytes
+        self._videos = videos
         self._clock = clock
         self._wall_ns = wall_ns
 
@@ -111,7 +113,7 @@ class Reader:
             now = FileStat.of(os.stat(path))
         except OSError:
             return Gone()  # or its folder is closed, which says nothing of the file
-        if not has_picture_extension(path):
+        if not has_picture_extension(path, videos=self._videos):
             return NoMeme(seen)
         if error.errno in (errno.EACCES, errno.EPERM):
             return Broken(now, Digest(""), "permission denied: memewatchd's user may not read this file")
@@ -123,8 +125,8 @@ class Reader:
             return Gone()
         before = FileStat.of(result)
         head = os.pread(fd, HEAD_BYTES, 0)
-        kind = sniff(head)
-        promised = has_picture_extension(path)
+        kind = sniff(head, videos=self._videos)
+        promised = has_picture_extension(path, videos=self._videos)
         if kind is None and not promised:
             return Unstable(before) if self._is_young(before) else NoMeme(before)
         if not self._is_stable(fd, before, seen, since):

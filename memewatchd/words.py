@@ -9,10 +9,13 @@ import unicodedata
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
 # A literal match may lie within a word from this many letters on; a Han character is a word's worth by itself.
 PART_LETTERS = 3
+
+BETWEEN = "/"
+"""Stands between the parts of a file's text."""
 
 HAN = "\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af々〇"
 """The Han characters, for between the brackets of a regular expression."""
@@ -89,6 +92,25 @@ def name_words(path: bytes) -> str:
     words = words_of(_CAMEL.sub(" ", _UUID.sub(" ", stem)))
     words = [word for word in words if not _HEX.fullmatch(word)]
     return "" if all(word.isdecimal() for word in words) else " ".join(words)
+
+
+def tag_keys(tags: Iterable[str]) -> tuple[str, ...]:
+    """Tags as they are compared, each once, in their order."""
+    return tuple(dict.fromkeys(key for key in map(tag_key, tags) if key))
+
+
+def searchable_text(path: bytes, tags: Iterable[str] = (), comment: str = "", inner: str = "") -> str:
+    """All that a file can be found by besides its look, folded: its name, then what people said of it.
+
+    ``inner`` is the description inside the file. Between the parts stands :data:`BETWEEN`, a word that no query
+    has, so that no quoted phrase reaches from one part into the next; what is said already is left out.
+    """
+    text = name_words(path)
+    for part in (*tags, comment, inner):
+        words = " ".join(words_of(part))
+        if words and f" {words} " not in f" {text} ":
+            text = f"{text} {BETWEEN} {words}" if text else words
+    return text
 
 
 def is_literal(words: Sequence[str], text: str) -> bool:

@@ -2,7 +2,7 @@
 
 Decoders are large C programs fed with whatever people download. So they run here, in a process
 that may use only so much memory and time, and whose death is one line in ``memewatch failed``.
-Pillow and numpy only. ``pool.py`` starts it and watches over it; ``wire.py`` is how they talk.
+Pillow, numpy and for films PyAV only. ``pool.py`` starts it and watches over it; ``wire.py`` is how they talk.
 """
 
 from __future__ import annotations
@@ -17,25 +17,37 @@ import socket
 import stat
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from memewatchd.errors import PictureError
 from memewatchd.pictures import formats, preprocess, structure, wire
-from memewatchd.pictures.kinds import HEAD_BYTES, sniff
+from memewatchd.pictures.descriptions import description_of
+from memewatchd.pictures.kinds import HEAD_BYTES, VIDEOS, sniff
 
 if TYPE_CHECKING:
-    from PIL import ImageFile
+    from collections.abc import Iterator
+
+    from PIL import Image, ImageFile
 
     from memewatchd.meme import FrameSpec
+    from memewatchd.pictures.frames import Shown
 
 # A picture of at most this many pixels is always decoded in full. JPEGs beyond it are decoded at
 # 1/2, 1/4 or 1/8, but to no less than twice the size that the model sees.
 _DRAFT_PIXELS = 4_000_000
 
-# An animation's frames are sampled among those that fit into this many decoded pixels (3 s or so):
-# to reach a frame, all before it must be decoded.
-_ANIMATION_PIXELS = 500_000_000
+# An animation's frames are sampled among those that fit into this many decoded pixels (3 s or so), or else into a
+# share of the job's processor time: to reach a frame, all before it must be decoded. However small, a frame costs as
+# much as so many pixels.
+_ANIMATION_PIXELS = 300_000_000
+_FRAME_PIXELS = 30_000
+_CPU_SHARE = 0.5
+
+# What is to be shown for no longer than this, browsers show for longer.
+_LEAST_MS = 10
+_SHORT_MS = 100
 
 # Decoders that report a failed allocation as if the file were damaged, and the bytes per pixel from
 # which on that is the likelier reason.
@@ -87,24 +99,50 @@ def serve(sock: socket.socket, limits: wire.Limits) -> None:
 
 def answer(fd: int, job: wire.Job, limits: wire.Limits) -> tuple[dict[str, Any], bytes]:
     """Decodes one file. Returns the reply and its frames' pixels. Raises PictureError, MemoryError."""
+    until = time.process_time() + _CPU_SHARE * limits.cpu_s
     data = read(fd, limits)
-    kind = sniff(data[:HEAD_BYTES])
+    kind = sniff(data[:HEAD_BYTES], videos=True)
     if kind is None:
         raise PictureError("not a picture inside")
+    if kind in VIDEOS:
+        return answer_video(kind, data, job, limits, until)
     width, height = structure.declared_size(kind, data) or (0, 0)
     pixels = width * height
     try:
         im, n_frames = formats.open_picture(kind, data, limits.max_pixels)
         pixels = im.width * im.height
-        frames, (width, height) = frames_of(im, kind, job, n_frames)
+        chosen, (width, height), description = frames_of(im, kind, job, n_frames, until)
     except (PictureError, MemoryError):
         raise
     except Exception as error:
         if pixels * _HUNGRY.get(kind, 0) > limits.memory_bytes:
             raise MemoryError from error
         raise PictureError(formats.explain(kind, error)) from error
-    reply = {"format": kind, "width": width, "height": height, "n_frames": n_frames, "frames": len(frames)}
-    return reply, b"".join(frames)
+    return _reply(kind, (width, height), n_frames, chosen, description)
+
+
+def answer_video(
+    kind: str, data: bytes, job: wire.Job, limits: wire.Limits, until: float
+) -> tuple[dict[str, Any], bytes]:
+    """As :func:`answer` does. After ``until`` (processor time, seconds) no more frames are decoded."""
+    from memewatchd.pictures import video
+
+    try:
+        formats.check_whole(kind, data)
+        film = video.read(kind, data, job, limits, until)
+    except (PictureError, MemoryError):
+        raise
+    except Exception as error:
+        raise PictureError(formats.explain(kind, error)) from error
+    return _reply(kind, film.size, film.n_frames, film.chosen)
+
+
+def _reply(
+    kind: str, size: tuple[int, int], n_frames: int, chosen: list[tuple[int, bytes]], description: str = ""
+) -> tuple[dict[str, Any], bytes]:
+    numbers = [number for number, _ in chosen]
+    reply = {"format": kind, "width": size[0], "height": size[1], "n_frames": n_frames, "frames": len(chosen)}
+    return reply | {"numbers": numbers, "description": description}, b"".join(pixels for _, pixels in chosen)
 
 
 def read(fd: int, limits: wire.Limits) -> bytes:
@@ -128,8 +166,10 @@ def read(fd: int, limits: wire.Limits) -> bytes:
     return b"".join(parts)
 
 
-def frames_of(im: ImageFile.ImageFile, kind: str, job: wire.Job, n_frames: int) -> tuple[list[bytes], tuple[int, int]]:
-    """The sampled frames as raw RGB, and the picture's width and height when it stands upright."""
+def frames_of(
+    im: ImageFile.ImageFile, kind: str, job: wire.Job, n_frames: int, until: float
+) -> tuple[list[tuple[int, bytes]], tuple[int, int], str]:
+    """The sampled frames (number, raw RGB), the picture's width and height when it stands upright, its description."""
     stored = im.size
     if kind == "jpeg" and stored[0] * stored[1] > _DRAFT_PIXELS:
         width, height = preprocess.scaled_size(job.spec, stored)
@@ -137,21 +177,33 @@ def frames_of(im: ImageFile.ImageFile, kind: str, job: wire.Job, n_frames: int) 
     drawn, turned = preprocess.upright(formats.load(im))
     # A draft is smaller than the picture; a TIFF is turned by its plugin.
     size = drawn.size if kind != "jpeg" else stored[::-1] if turned else stored
-    frames = [_pixels(drawn, job.spec, size)]
-    for index in sample(n_frames, job.max_frames, size)[1:]:
-        try:
-            im.seek(index)
-        except EOFError:  # it claimed more frames than it has
-            break
-        frames.append(_pixels(preprocess.upright(formats.load(im))[0], job.spec, size))
-    return frames, size
+    description = description_of(im)
+    if n_frames == 1 or job.max_frames == 1:
+        return [(0, _pixels(drawn, job.spec, size))], size, description
+    from memewatchd.pictures import frames  # late: numpy, which a still picture needs not
+
+    stream = frames.stop_late(shown(im, drawn, n_frames, job.spec, size), until)
+    return frames.choose(stream, job.max_frames), size, description
 
 
-def sample(n_frames: int, max_frames: int, size: tuple[int, int]) -> list[int]:
-    """Which frames to take: the first, and others evenly spread, as far as decoding them is affordable."""
-    reachable = max(1, min(n_frames, _ANIMATION_PIXELS // (size[0] * size[1])))
-    wanted = min(max_frames, reachable)
-    return [i * reachable // wanted for i in range(wanted)]
+def shown(
+    im: ImageFile.ImageFile, first: Image.Image, n_frames: int, spec: FrameSpec, size: tuple[int, int]
+) -> Iterator[Shown[bytes]]:
+    """An animation's frames one after another, as far as decoding them is affordable. ``first``: the first, upright."""
+    from memewatchd.pictures.frames import LOOK, Shown
+
+    affordable = max(1, _ANIMATION_PIXELS // (size[0] * size[1] + _FRAME_PIXELS))
+    drawn = first
+    for number in range(min(n_frames, affordable)):
+        if number:
+            try:
+                im.seek(number)
+            except EOFError:  # it claimed more frames than it has
+                return
+            drawn, _ = preprocess.upright(formats.load(im))
+        ms = im.info.get("duration") or 0
+        look, blank = preprocess.thumbnail(drawn, LOOK)
+        yield Shown(number, ms if ms > _LEAST_MS else _SHORT_MS, look, blank, partial(_pixels, drawn, spec, size))
 
 
 def depend_on(parent: int) -> None:

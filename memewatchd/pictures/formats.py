@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 NAMES = {
     "png": "PNG", "jpeg": "JPEG", "gif": "GIF", "webp": "WebP",
     "avif": "AVIF", "heic": "HEIC", "bmp": "BMP", "tiff": "TIFF",
+    "mp4": "MP4", "mov": "MOV", "webm": "WebM",
 }  # fmt: skip
 """The kinds as people write them."""
 
@@ -71,8 +72,7 @@ def open_picture(kind: str, data: bytes, max_pixels: int) -> tuple[ImageFile.Ima
     if declared := structure.declared_size(kind, data):
         check_size(declared, max_pixels)
     frames = _count_frames(kind, data)
-    if check := _CHECKS.get(kind):
-        check(data)
+    check_whole(kind, data)
     im = _OPENERS[kind](io.BytesIO(data))
     check_size(im.size, max_pixels)
     if kind == "png":
@@ -81,6 +81,12 @@ def open_picture(kind: str, data: bytes, max_pixels: int) -> tuple[ImageFile.Ima
     if kind == "tiff":
         _check_strips(im)
     return im, max(1, frames or getattr(im, "n_frames", 1))
+
+
+def check_whole(kind: str, data: bytes) -> None:
+    """Raises CutOffError where a file of a kind that libraries would draw in part ends too early."""
+    if check := _CHECKS.get(kind):
+        check(data)
 
 
 def load(im: ImageFile.ImageFile) -> Image.Image:
@@ -206,4 +212,7 @@ _CHECKS: dict[str, Callable[[bytes], None]] = {
     "avif": structure.check_boxes,
     "heic": structure.check_boxes,
     "webp": structure.check_riff,
+    "mp4": structure.check_boxes,
+    "mov": structure.check_boxes,
+    "webm": structure.check_ebml,
 }

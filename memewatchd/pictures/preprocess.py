@@ -30,15 +30,15 @@ _BAND_ROWS = 256
 _WHITE = (255, 255, 255)
 
 
-def to_rgb(im: Image.Image) -> Image.Image:
-    """Any mode that Pillow opens, as 8-bit RGB: alpha over white, deep greys scaled and not clipped."""
+def to_rgb(im: Image.Image, ground: tuple[int, int, int] = _WHITE) -> Image.Image:
+    """Any mode that Pillow opens, as 8-bit RGB: alpha over ``ground``, deep greys scaled and not clipped."""
     if im.mode.startswith(("I", "F")):
         im = _to_8_bit(im)
     if im.mode == "RGB" and "transparency" not in im.info:
         return im
     if not im.has_transparency_data:
         return im.convert("RGB")
-    out = Image.new("RGB", im.size, _WHITE)
+    out = Image.new("RGB", im.size, ground)
     for top in range(0, im.height, _BAND_ROWS):
         band = im.crop((0, top, im.width, min(top + _BAND_ROWS, im.height)))
         if band.mode not in ("RGBA", "LA"):
@@ -73,6 +73,20 @@ def fit(im: Image.Image, spec: FrameSpec, size: tuple[int, int] | None = None) -
     out = Image.new("RGB", (crop, crop))
     out.paste(part, (x, y))
     return out
+
+
+def thumbnail(im: Image.Image, side: int) -> tuple[NDArray[np.uint8], bool]:
+    """A picture of any mode as uint8 RGB (side, side, 3) over white, whatever its shape; and whether it is blank,
+    that is wholly transparent."""
+    import numpy as np
+
+    if im.mode.startswith(("I", "F")):
+        im = _to_8_bit(im)
+    mode = "RGBA" if im.has_transparency_data else "RGB"
+    # Pillow multiplies colours by their alpha before it averages them.
+    small = (im if im.mode == mode else im.convert(mode)).resize((side, side), Image.Resampling.BOX)
+    blank = mode == "RGBA" and small.getchannel("A").getextrema() == (0, 0)
+    return np.asarray(to_rgb(small)), blank
 
 
 def scaled_size(spec: FrameSpec, size: tuple[int, int]) -> tuple[int, int]:

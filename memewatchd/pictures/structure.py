@@ -18,7 +18,7 @@ _MAX_BLOCKS = 2_000_000
 _INFLATE_STEP = 1 << 20  # bytes of pixels held at a time while a PNG's rows are counted
 
 # Boxes whose length can be believed. Phones append trailers of their own, which are no boxes at all.
-_ISO_BOXES = frozenset((b"ftyp", b"meta", b"mdat", b"moov", b"free", b"skip", b"idat", b"uuid"))
+_ISO_BOXES = frozenset(b"ftyp meta mdat moov free skip idat uuid wide moof mfra sidx styp emsg pdin prft".split())
 
 _IDAT_CRC = zlib.crc32(b"IDAT")
 _PNG_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
@@ -33,6 +33,9 @@ _ADAM7 = (
     (1, 0, 2, 2),
     (0, 1, 1, 2),
 )
+
+_EBML_HEADER = b"\x1a\x45\xdf\xa3"
+_EBML_SEGMENT = b"\x18\x53\x80\x67"
 
 _U16 = struct.Struct("<H")
 
@@ -157,7 +160,7 @@ def check_png_rows(data: bytes) -> None:
 
 
 def check_boxes(data: bytes) -> None:
-    """Raises CutOffError where one of the top-level boxes of a HEIC or AVIF is longer than the file."""
+    """Raises CutOffError where one of the top-level boxes of a HEIC, AVIF, MP4 or MOV is longer than the file."""
     at = 0
     while data[at + 4 : at + 8] in _ISO_BOXES:
         size = int.from_bytes(data[at : at + 4], "big")
@@ -166,6 +169,27 @@ def check_boxes(data: bytes) -> None:
         if size == 0:  # it lasts to the end
             return
         at += max(size, 8)
+        if at > len(data):
+            raise CutOffError
+
+
+def check_ebml(data: bytes) -> None:
+    """Raises CutOffError where a WebM's header or its one segment is longer than the file.
+
+    One that a browser recorded doesn't say how long its segment is, and can't be checked so.
+    """
+    at = 0
+    for identifier in (_EBML_HEADER, _EBML_SEGMENT):
+        if not data.startswith(identifier, at):
+            return
+        at += 4
+        if at >= len(data) or not data[at]:
+            raise CutOffError
+        length = 9 - data[at].bit_length()  # leading zero bits say how many bytes the number has
+        size = int.from_bytes(data[at : at + length], "big") & ((1 << 7 * length) - 1)
+        if size == (1 << 7 * length) - 1:
+            return
+        at += length + size
         if at > len(data):
             raise CutOffError
 

@@ -28,7 +28,8 @@ class Limits:
     ``max_bytes``: of the file. ``memory_bytes``: address space beyond what an idle child has; a
     picture of ``max_pixels`` with an alpha channel needs 1.5 GB. ``cpu_s`` is seconds of processor
     time; ``deadline_s``, seconds on the wall, is far longer, because a busy machine is not the
-    picture's fault: it catches what sleeps, such as a file on a share that went away.
+    picture's fault: it catches what sleeps, such as a file on a share that went away. ``video_s``: how
+    long a film may last; beyond it, it is hardly a meme.
     """
 
     max_pixels: int = 178_956_970
@@ -36,6 +37,7 @@ class Limits:
     memory_bytes: int = 2 * 1024 * 1024 * 1024
     cpu_s: int = 20
     deadline_s: float = 60.0
+    video_s: int = 60
 
 
 @dataclass(frozen=True, slots=True)

@@ -244,8 +244,8 @@ class FakeModel:
 class CountingReader(Reader):
     """Knows which files were opened; ``before`` is called first."""
 
-    def __init__(self, settle_s: float) -> None:
-        super().__init__(settle_s, 1 << 20)
+    def __init__(self, settle_s: float, videos: bool) -> None:
+        super().__init__(settle_s, 1 << 20, videos=videos)
         self.opened: list[bytes] = []
         self.before: Callable[[bytes], object] = lambda _path: None
 
@@ -279,6 +279,7 @@ class Rig:
     open_index: Callable[[], None] | None = None
     shortage: str = ""
     settle_s: float = 0.1
+    videos: bool = False
     identities: dict[bytes, tuple[int, int]] = field(default_factory=dict)
     _thread: threading.Thread | None = None
 
@@ -291,7 +292,7 @@ class Rig:
         self.catalog = Catalog()
         self.progress = ToldProgress()
         self.dirty = DirtySet(self.roots)
-        self.reader = CountingReader(self.settle_s)
+        self.reader = CountingReader(self.settle_s, self.videos)
         ledger = Ledger(self.store, self.catalog)
         states = [RootState(root, self.identities.get(root)) for root in self.roots]
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from memewatchd.errors import PictureError
 from memewatchd.meme import FrameSpec
 from memewatchd.pictures import preprocess
 
@@ -359,41 +360,91 @@ def test_first_frame_and_number_of_frames(kind: str, decode: Decode, encode: Enc
     assert np.abs(decoded.frames[0].astype(int) - (0, 255, 0)).max() <= 8
 
 
-@pytest.mark.parametrize("kind", ["gif", "webp", "png", "avif"])
-def test_several_frames_are_spread_evenly(kind: str, decode: Decode, encode: Encode) -> None:
+ANIMATED = ["gif", "webp", "png", "avif"]
+
+
+@pytest.mark.parametrize("kind", ANIMATED)
+def test_several_frames_are_spread(kind: str, decode: Decode, encode: Encode) -> None:
     first, *rest = frames(8, 64)
     data = encode(first, kind, save_all=True, append_images=rest, duration=50)
     decoded = decode(data, FrameSpec("exact", 8, 8), max_frames=4)
     assert decoded.n_frames == 8
     assert len(decoded.frames) == 4
-    reds = [int(frame[..., 0].mean()) for frame in decoded.frames]
-    assert np.abs(np.array(reds) - [0, 50, 100, 150]).max() <= 8
+    reds = np.array([int(frame[..., 0].mean()) for frame in decoded.frames])
+    assert np.abs(reds - 25 * np.array(decoded.numbers)).max() <= 8
+    assert decoded.numbers[0] == 0
+    assert np.diff(decoded.numbers).max() <= 3
+    assert decoded.numbers[-1] >= 6
+
+
+@pytest.mark.parametrize("kind", ANIMATED)
+def test_frames_are_taken_where_the_picture_changes(kind: str, decode: Decode, encode: Encode) -> None:
+    scenes = [(Image.new("RGB", (64, 64), colour), shown) for colour, shown in (("red", 5), ("blue", 2), ("lime", 4))]
+    # One pixel moves, or encoders would join frames that are the same.
+    pictures = []
+    for im, shown in scenes:
+        for number in range(shown):
+            one = im.copy()
+            one.putpixel((number, 0), (0, 0, 0))
+            pictures.append(one)
+    data = encode(pictures[0], kind, save_all=True, append_images=pictures[1:], duration=50)
+    decoded = decode(data, EXACT, max_frames=8)
+    assert (decoded.n_frames, decoded.numbers) == (11, (0, 5, 7))
+    for frame, colour in zip(decoded.frames, ((255, 0, 0), (0, 0, 255), (0, 255, 0)), strict=True):
+        assert np.abs(frame[2:].astype(int) - colour).max() <= 8
+
+
+@pytest.mark.parametrize("kind", ["gif", "webp", "png"])
+def test_a_blank_first_frame_is_not_taken(kind: str, decode: Decode, encode: Encode) -> None:
+    first, second, third = (Image.new("RGBA", (32, 32), colour) for colour in ((0, 0, 0, 0), "red", "blue"))
+    data = encode(first, kind, save_all=True, append_images=[second, third], duration=50)
+    decoded = decode(data, EXACT, max_frames=8)
+    assert (decoded.n_frames, decoded.numbers) == (3, (1, 2))
+    assert (decoded.frames[0][..., 0] > 240).all()
+    assert decode(data, EXACT).numbers == (0,)
+
+
+@pytest.mark.parametrize("kind", ["webp", "png"])
+def test_an_animation_with_a_damaged_frame_is_failed(
+    kind: str, photo: Image.Image, decode: Decode, encode: Encode
+) -> None:
+    others = [photo.rotate(90), photo.rotate(180)]
+    data = bytearray(encode(photo, kind, save_all=True, append_images=others, duration=50))
+    assert len(decode(bytes(data), EXACT, max_frames=8).frames) == 3
+    at = data.rindex(b"fdAT" if kind == "png" else b"VP8 ") + 8
+    data[at : at + 40] = bytes(40)
+    with pytest.raises(PictureError):
+        decode(bytes(data), EXACT, max_frames=8)
 
 
 def test_asking_for_more_frames_than_there_are(decode: Decode, encode: Encode, photo: Image.Image) -> None:
     first, *rest = frames(3)
     data = encode(first, "gif", save_all=True, append_images=rest, duration=50)
+    assert decode(data, max_frames=10).numbers == (0, 1, 2)
     assert len(decode(data, max_frames=10).frames) == 3
-    assert len(decode(encode(photo, "jpeg"), max_frames=10).frames) == 1
+    assert decode(encode(photo, "jpeg"), max_frames=10).numbers == (0,)
 
 
 def test_a_gif_of_very_many_frames_is_counted_without_decoding_them(decode: Decode, encode: Encode) -> None:
     first, second = frames(2)
     data = encode(first, "gif", save_all=True, append_images=[second], duration=20)
     at = data.rindex(b"!\xf9")  # the second frame's control block
-    decoded = decode(data[:at] + data[at:-1] * 100_000 + b";")
-    assert decoded.n_frames == 100_001
+    long = data[:at] + data[at:-1] * 100_000 + b";"
+    assert decode(long).n_frames == 100_001
+    assert decode(long, max_frames=8).numbers == (0, 1)
 
 
 def test_a_png_that_claims_frames_it_does_not_have(decode: Decode, make_png: MakePng) -> None:
     claim = (b"acTL", struct.pack(">II", 2**31 - 1, 0))
     data = make_png(rows(np.zeros((8, 8), np.uint8)), (8, 8), 8, 0, claim)
     assert decode(data).n_frames == 1
+    assert decode(data, max_frames=8).numbers == (0,)
 
 
 def test_pages_of_a_tiff_are_no_animation(decode: Decode, encode: Encode) -> None:
     first, *rest = frames(3)
-    assert decode(encode(first, "tiff", save_all=True, append_images=rest)).n_frames == 1
+    decoded = decode(encode(first, "tiff", save_all=True, append_images=rest), max_frames=8)
+    assert (decoded.n_frames, len(decoded.frames)) == (1, 1)
 
 
 # -- the bytes decide -------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from memewatchd.pictures.kinds import HEAD_BYTES, has_picture_extension, sniff, why_not_a_picture
+from memewatchd.pictures.kinds import HEAD_BYTES, VIDEOS, has_picture_extension, sniff, why_not_a_picture
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -65,6 +65,43 @@ def test_knows_by_the_first_bytes(head: bytes, kind: str) -> None:
 )
 def test_takes_nothing_else(head: bytes) -> None:
     assert sniff(head) is None
+
+
+@pytest.mark.parametrize(
+    ("head", "kind"),
+    [
+        (ftyp(b"isom", b"mp41"), "mp4"),
+        (ftyp(b"mp42", b"avif"), "mp4"),
+        (ftyp(b"M4V ", b"isom"), "mp4"),
+        (ftyp(b"qt  "), "mov"),
+        (b"\x1a\x45\xdf\xa3\x9f\x42\x86\x81\x01\x42\x82\x84webm\x42\x87", "webm"),
+        (ftyp(b"avis", b"mif1", b"isom"), "avif"),
+        (ftyp(b"heic", b"mp42"), "heic"),
+        (ftyp(b"M4A ", b"isom"), None),
+        (ftyp(b"crx "), None),
+        (b"\x1a\x45\xdf\xa3\x9f\x42\x86\x81\x01\x42\x82\x88matroska\x42\x87", None),
+        (b"\x89PNG\r\n\x1a\n", "png"),
+    ],
+)
+def test_knows_films_where_they_are_wanted(head: bytes, kind: str | None) -> None:
+    assert sniff(head, videos=True) == kind
+    assert sniff(head) == (None if kind in VIDEOS else kind)
+
+
+def test_names_that_promise_a_film() -> None:
+    for name in (b"a.mp4", b"x/a.WEBM", b"a.mov", b"a.m4v"):
+        assert has_picture_extension(name, videos=True)
+        assert not has_picture_extension(name)
+    assert has_picture_extension(b"a.png", videos=True)
+    assert not has_picture_extension(b"a.mkv", videos=True)
+
+
+def test_telegrams_stickers_are_named_with_a_remedy() -> None:
+    assert has_picture_extension(b"/m/cat.tgs")
+    reason = why_not_a_picture(b"/m/cat.tgs", 3000)
+    assert reason.startswith("Telegram's animated stickers (.tgs) are not supported")
+    assert "GIF" in reason
+    assert why_not_a_picture(b"/m/cat.tgs", 0) == "empty file"
 
 
 def test_reads_no_brand_behind_the_box() -> None:

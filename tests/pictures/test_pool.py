@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 import pytest
 from PIL import Image
 
-import memewatchd.pictures.child
 from memewatchd.errors import MemewatchError, PictureError
 from memewatchd.meme import FrameSpec
 from memewatchd.pictures import wire
+from memewatchd.pictures.child import Child
 from memewatchd.pictures.pool import DecodePool, Limits
 
 if TYPE_CHECKING:
@@ -201,7 +201,7 @@ def test_a_decoder_that_cannot_start_is_not_the_pictures_fault(small: Path, monk
     def broken(*_: object) -> list[str]:
         return [sys.executable, "-c", "import sys; sys.exit('ModuleNotFoundError: No module named PIL')"]
 
-    monkeypatch.setattr(memewatchd.pictures.child, "_command", broken)
+    monkeypatch.setattr(Child, "_command", broken)
     with DecodePool(1) as pool, small.open("rb") as file:
         with pytest.raises(MemewatchError, match="can't be started: ModuleNotFoundError") as caught:
             pool.submit(file.fileno(), SPEC).result(60)
@@ -216,6 +216,11 @@ def test_a_decoder_that_cannot_start_is_not_the_pictures_fault(small: Path, monk
         '{"format": "png", "width": 1, "height": 1, "n_frames": 1, "frames": 9}',
         '{"format": "png", "width": 1, "height": 1, "n_frames": 1, "frames": "x"}',
         '{"format": "png", "frames": -1}',
+        '{"format": "png", "width": 1, "height": 1, "n_frames": 3, "frames": 1}',
+        '{"format": "png", "width": 1, "height": 1, "n_frames": 3, "frames": 1, "numbers": [3]}',
+        '{"format": "png", "width": 1, "height": 1, "n_frames": 3, "frames": 1, "numbers": [-1]}',
+        '{"format": "png", "width": 1, "height": 1, "n_frames": 3, "frames": 1, "numbers": [0, 1]}',
+        '{"format": "png", "width": 1, "height": 1, "n_frames": 3, "frames": 1, "numbers": ["0"]}',
         "[]",
         "{",
     ],
@@ -227,11 +232,7 @@ def test_nonsense_from_a_child_is_not_believed(answer: str, small: Path, monkeyp
         "def say(text): s.sendall(struct.pack('<I', len(text)) + text.encode())\n"
         "say('{\"ready\": true}'); s.recv(4096); say(sys.argv[2]); s.recv(4096)\n"
     )
-    monkeypatch.setattr(
-        memewatchd.pictures.child,
-        "_command",
-        lambda fd, _: [sys.executable, "-c", script, str(fd), answer],
-    )
+    monkeypatch.setattr(Child, "_command", lambda _, fd: [sys.executable, "-c", script, str(fd), answer])
     with DecodePool(1) as pool, small.open("rb") as file, pytest.raises(PictureError, match="nonsense"):
         pool.submit(file.fileno(), SPEC).result(60)
 
