@@ -47,6 +47,13 @@ like that. The others mask the padding out (or are causal): leaving it out is ex
 MAX_TOKENS = 512
 """Where neither tokenizer nor model say how long a text may be."""
 
+CHINESE_FAMILIES = frozenset({"chinese_clip"})
+
+_HAN_SAMPLE = "猫狗猪鸭熊笑哭怒吓睡吃喝跑跳抱谁您啥怎喜欢讨厌饿困累懒胖瘦脸眼睛嘴裤鞋帽雪雷晴伞锅碗勺糖辣甜咖啡汤"
+"""Everyday characters which an English vocabulary doesn't hold: BERT's English one has the few hundred commonest."""
+_MOST_TOKENS = 1.5
+"""A character of three bytes takes two or three tokens where each byte is one, and one where it is known."""
+
 FAMILIES = "CLIP, Chinese-CLIP, SigLIP and SigLIP 2 (for example --model siglip2)"
 
 _VOLATILE_CONFIG = frozenset({"transformers_version", "_name_or_path", "torch_dtype", "dtype"})
@@ -57,7 +64,8 @@ class ClipEncoder:
     """A loaded model. Picture and text calls may come from different threads at once.
 
     ``name``: what people call it. ``fingerprint``: 16 hex digits; vectors of the same fingerprint
-    are comparable. ``dim``: the vectors' length. ``spec``: how frames must be prepared.
+    are comparable. ``dim``: the vectors' length. ``spec``: how frames must be prepared. ``is_english_only``:
+    whether it wasn't made to read Chinese.
     """
 
     def __init__(self, name: str, checkpoint: Checkpoint, device: torch.device) -> None:
@@ -69,6 +77,7 @@ class ClipEncoder:
         self._tokenizer = _load_tokenizer(folder)
         self._text_settings = _text_settings(checkpoint, self._model.config, self._tokenizer)
         self.spec: FrameSpec = preprocessing.frame_spec(self._processor)
+        self.is_english_only = checkpoint.model_type not in CHINESE_FAMILIES and not knows_han(self._tokenizer)
         # One picture and one text through both towers: what can't work is found now, not in the first batch.
         grey = np.full((self.spec.crop, self.spec.crop, 3), 127, dtype=np.uint8)
         try:
@@ -214,6 +223,21 @@ def _load_tokenizer(folder: Path) -> Any:
         raise EncoderError(
             f"the tokenizer in {folder} can't be used: {_brief(error)}. Fetch its files again."
         ) from error
+
+
+def knows_han(tokenizer: Any) -> bool:
+    """Whether a vocabulary was made for Chinese too, which is how we tell that its model was.
+
+    Nothing in a checkpoint names its languages. But a model that was trained on Chinese has a vocabulary with a token
+    for most everyday characters; one that wasn't spells them in bytes (openai's CLIP), or doesn't know them at all
+    (SigLIP's first, English one). No more is claimed: a model may have such a vocabulary and little Chinese.
+    """
+    unknown = tokenizer.unk_token_id
+    spelled = [tokenizer(each, add_special_tokens=False)["input_ids"] for each in _HAN_SAMPLE]
+    strange = sum(not tokens or unknown in tokens for tokens in spelled)
+    # Together, since SentencePiece puts a token for a space before each alone.
+    together = tokenizer(_HAN_SAMPLE, add_special_tokens=False)["input_ids"]
+    return strange * 4 < len(_HAN_SAMPLE) and len(together) <= _MOST_TOKENS * len(_HAN_SAMPLE)
 
 
 def _text_settings(checkpoint: Checkpoint, config: Any, tokenizer: Any) -> dict[str, Any]:

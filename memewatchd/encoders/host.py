@@ -49,6 +49,8 @@ class Encoder(Protocol):
     def dim(self) -> int: ...
     @property
     def spec(self) -> FrameSpec: ...
+    @property
+    def is_english_only(self) -> bool: ...
     def encode_images(self, frames: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]: ...
     def encode_text(self, text: str) -> NDArray[np.float32]: ...
 
@@ -91,6 +93,11 @@ class EncoderHost:
         """Why the model could not be loaded; "" while it may still be, and once it is."""
         return self._failed
 
+    @property
+    def is_english_only(self) -> bool | None:
+        """Whether the model reads English only, so that Chinese must be translated; None until it is loaded."""
+        return None if self._encoder is None else self._encoder.is_english_only
+
     def wait(self, timeout: float | None = None) -> Encoder:
         """The model, once it is loaded.
 
@@ -122,6 +129,16 @@ class EncoderHost:
         """Begin to load, in the background."""
         self._text.start()
         self._image.start()
+
+    def adopt(self, encoder: Encoder) -> None:
+        """Run another model from now on, in the place of the one that was loaded or could not be.
+
+        What is being encoded at this moment is still the old one's; ask again for what must not be.
+        """
+        with self._lock:
+            self._encoder = encoder
+            self._failed = ""
+            self._cache.clear()
 
     def close(self, timeout: float = 1.0) -> None:
         """Stop: what waits fails; a call that runs gets ``timeout`` seconds. May be called twice."""
@@ -186,12 +203,15 @@ class EncoderHost:
             self._on_change()
 
     def _encode_text(self, text: str) -> NDArray[np.float32]:
+        encoder = self.wait(0)
         with self._lock:
-            vector = self._cache.get(text)
+            vector = self._cache.get(text) if encoder is self._encoder else None
         if vector is None:
-            vector = self.wait(0).encode_text(text)
+            vector = encoder.encode_text(text)
             vector.flags.writeable = False
         with self._lock:
+            if encoder is not self._encoder:
+                return vector  # another model has taken over meanwhile, and the cache is its
             self._cache[text] = vector
             self._cache.move_to_end(text)
             while len(self._cache) > CACHED_TEXTS:

@@ -41,6 +41,7 @@ class Numbers:
     fingerprint = "0" * 16
     dim = 2
     spec = FrameSpec("exact", 1, 1)
+    is_english_only = True
 
     def __init__(self) -> None:
         self.batches: list[int] = []
