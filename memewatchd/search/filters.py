@@ -22,7 +22,7 @@ EXACT = "exact"
 FAVOURITE = "fav"
 """The tag that ``is:fav`` asks for."""
 
-KINDS = ("avif", "bmp", "gif", "heic", "jpeg", "png", "tiff", "webp")
+KINDS = ("avif", "bmp", "gif", "heic", "jpeg", "mov", "mp4", "png", "tiff", "webm", "webp")
 """Real types, as the decoder names them."""
 # What their files are called.
 _KIND_OF = dict.fromkeys(KINDS) | {
@@ -39,6 +39,8 @@ _KIND_OF = dict.fromkeys(KINDS) | {
     "heif": "heic",
     "heifs": "heic",
     "hif": "heic",
+    "m4v": "mp4",
+    "qt": "mov",
 }
 _STATES = ("animated", "still", FAVOURITE)
 _DATE = re.compile(r"(\d{4})(?:-(\d{1,2})(?:-(\d{1,2}))?)?", re.ASCII)

@@ -106,6 +106,17 @@ def words_for_pinyin(text: str, limit: int = 8) -> list[str]:
     return sorted(best, key=lambda word: (-best[word], word))[:limit]
 
 
+def is_english(words: Sequence[str], or_not_pinyin: bool = False) -> bool:
+    """Whether all of these (folded) words are English, and may be pinyin as well (`panda`, `she`).
+
+    ``or_not_pinyin``: it is enough that they are English (`dog`).
+    """
+    parts = [plain_letters(word) for word in words]
+    if not (parts and all(parts) and (or_not_pinyin or any(map(split, parts)))):
+        return False
+    return lexicon().english.issuperset(parts)
+
+
 def _readings_of(syllables: tuple[str, ...], known: Lexicon) -> list[tuple[int, str]]:
     """Score and text: words that take all syllables, and the likeliest ways to make them up of several words."""
     best: list[list[tuple[int, str]]] = [[(0, "")]]

@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import re
 import threading
-from bisect import bisect_right
-from dataclasses import dataclass
-from itertools import accumulate, product
+from itertools import product
 from math import prod
 from typing import TYPE_CHECKING
 
+from memewatchd.search.lines import Lines
 from memewatchd.search.readings import readings
 from memewatchd.search.syllables import plain_letters, split_beginning
 from memewatchd.words import HAN, is_literal
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from memewatchd.search.readings import Readings
 
@@ -63,39 +62,13 @@ def _ways(syllables: list[tuple[str, ...]]) -> Iterator[str]:
             yield before + other + after
 
 
-@dataclass(frozen=True, slots=True)
-class _Lines:
-    """Texts and, in the same order, a line for each, all in one string. Line n begins at ``starts[n]``."""
-
-    texts: tuple[str, ...]
-    joined: bytes
-    starts: tuple[int, ...]
-
-    @classmethod
-    def of(cls, texts: Sequence[str], lines: Iterable[str]) -> _Lines:
-        encoded = [line.encode("utf-8", "replace") + b"\n" for line in lines]
-        return cls(tuple(texts), b"".join(encoded), tuple(accumulate(map(len, encoded), initial=0)))
-
-    def holding(self, needle: bytes, *, whole: bool = False) -> Iterator[str]:
-        """Texts in whose line ``needle`` stands; ``whole``: and isn't followed by a small letter."""
-        joined, starts = self.joined, self.starts
-        at = joined.find(needle)
-        while at >= 0:
-            if whole and 97 <= joined[at + len(needle)] <= 122:
-                at = joined.find(needle, at + 1)
-                continue
-            number = bisect_right(starts, at) - 1
-            yield self.texts[number]
-            at = joined.find(needle, starts[number + 1])
-
-
 class PinyinTexts:
     """The texts that can be found by pinyin. Any thread may call; keys are made once a text."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._keys: dict[str, str] = {}
-        self._full = self._initials = self._literal = _Lines.of((), ())
+        self._full = self._initials = self._literal = Lines.of((), ())
 
     def use(self, texts: Collection[str]) -> None:
         """These (folded) texts are searched from now on. The first time takes some 30 µs a text."""
@@ -106,9 +79,9 @@ class PinyinTexts:
             known = readings()
             self._keys = {text: self._keys.get(text) or keys(text, known) for text in wanted}
             texts, full = list(self._keys), list(self._keys.values())
-            self._full = _Lines.of(texts, full)
-            self._initials = _Lines.of(texts, (_SMALL.sub("", line) for line in full))
-            self._literal = _Lines.of(texts, texts)
+            self._full = Lines.of(texts, full)
+            self._initials = Lines.of(texts, (_SMALL.sub("", line) for line in full))
+            self._literal = Lines.of(texts, texts)
 
     def find(self, words: Sequence[str]) -> dict[str, float]:
         """The texts that are read like ``words`` (folded), each with :data:`FULL` or :data:`INITIALS`.
@@ -138,7 +111,7 @@ class PinyinTexts:
         return found
 
     @staticmethod
-    def _read_like(parts: list[str], full: _Lines, initials: _Lines) -> dict[str, float]:
+    def _read_like(parts: list[str], full: Lines, initials: Lines) -> dict[str, float]:
         found: dict[str, float] = {}
         joined = "".join(parts)
         if len(joined) >= _LEAST_INITIALS:

@@ -11,27 +11,37 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from memewatchd.errors import BadRequest, Degraded, EncoderError, StoreError, TimedOut
-from memewatchd.search.filters import EXACT
+import numpy as np
+
+from memewatchd.errors import Degraded, EncoderError, StoreError, TimedOut
+from memewatchd.meme import MAX_FRAMES
+from memewatchd.search.filters import EXACT, predicate
+from memewatchd.search.legs import Names, WordLegs, excludes
 from memewatchd.search.query import Query, parse
-from memewatchd.search.ranking import Hit, rank
-from memewatchd.words import is_literal
+from memewatchd.search.ranking import Hit, Look, rank
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
     from concurrent.futures import Future
 
-    import numpy as np
     from numpy.typing import NDArray
 
-    from memewatchd.meme import Digest, FileRow, PictureHit
+    from memewatchd.meme import Digest, FileRow, PictureHit, WordsHit
+    from memewatchd.protocol import Example
+    from memewatchd.search.calibrator import Calibrator
 
 # Milvus answers at most this many at once (its own limit).
 MOST_PICTURES = 16_384
 # Of very many literal matches, only the first ones are also ordered by look.
 MOST_NAMED = 500
+# A filter that lets this many pictures pass is handed to Milvus (with their frames they are as many as it gives); of a
+# wider one the best are tried one by one.
+MOST_ALLOWED = 2_048
+# How much of an unwanted text's vector is taken away: half, so that what was asked for still leads.
+MINUS_SHARE = 0.5
 _SEARCH_THREADS = 4
 _LOOK_AGAIN_S = 0.02
+_CALIBRATE_EVERY_S = 1.0
 
 _Result = TypeVar("_Result")
 
@@ -52,40 +62,34 @@ class PictureIndex(Protocol):
     def search_pictures(
         self, vector: NDArray[np.float32], limit: int, digests: Collection[Digest] | None = None
     ) -> list[PictureHit]: ...
+    def search_words(self, text: str, limit: int) -> list[WordsHit]: ...
 
 
-class Names(Protocol):
+class Files(Names, Protocol):
     """What a search needs of the catalog."""
 
-    def named(self, matches: Callable[[str], bool]) -> list[FileRow]: ...
-    def paths_of(self, digest: Digest) -> list[bytes]: ...
     def searchable(self) -> list[FileRow]: ...
     def vectors(self) -> set[Digest]: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Hits, best first. ``partial``: only names were searched, since the model isn't there yet."""
+    """Hits, best first. ``partial``: only names were searched, since the model isn't there yet. ``searched``: the words
+    that were asked for in the place of what was typed, "" where those were."""
 
     hits: list[Hit]
     partial: bool = False
-
-
-def _refuse_unserved(query: Query) -> None:
-    """Raises BadRequest for what the language has and the search hasn't yet, by name: never a silent other answer."""
-    if query.minus:
-        raise BadRequest(f"the filter -word is not built yet: -{query.minus[0]}; leave it out")
-    for one in query.filters:
-        if one.name == EXACT:
-            raise BadRequest(f'the filter "exact words" is not built yet: {one.spelled}; leave the quotes out')
-        raise BadRequest(f"the filter {one.name}: is not built yet: {one.spelled}; leave it out")
+    searched: str = ""
 
 
 class Searcher:
     """Answers searches.
 
-    ``is_open`` says whether the index has been read, before which there are no names either; ``is_active`` whether
-    the model's pictures in it can be searched; ``problem`` why neither will be soon, "" while it may.
+    ``roots``: the watched folders, which ``in:`` is relative to. ``is_open`` says whether the index has been read,
+    before which there are no names either; ``is_active`` whether the model's pictures in it can be searched;
+    ``problem`` why neither will be soon, "" while it may. ``examples``: the vectors of example pictures;
+    ``translate``: a text as the model in use is asked, and whether it is still being typed; ``calibrator`` tells
+    whether a look is any answer; ``weight``: how much a picture is used, 0…1.
     ``on_failure`` is told when Milvus has failed a search, so that somebody mends it.
     """
 
@@ -93,19 +97,30 @@ class Searcher:
         self,
         encoder: TextEncoder,
         index: PictureIndex,
-        names: Names,
+        names: Files,
         *,
+        roots: Sequence[bytes] = (),
         is_open: Callable[[], bool] = lambda: True,
         is_active: Callable[[], bool] = lambda: True,
         problem: Callable[[], str] = lambda: "",
+        examples: Callable[[Sequence[Example]], list[NDArray[np.float32]]] = lambda _: [],
+        translate: Callable[[str, bool], str] = lambda text, _: text,
+        calibrator: Calibrator | None = None,
+        weight: Callable[[Digest], float] = lambda _: 0.0,
         on_failure: Callable[[], None] = lambda: None,
     ) -> None:
         self._encoder = encoder
         self._index = index
         self._names = names
+        self._roots = roots
+        self._by_words = WordLegs(names, index.search_words)
         self._is_open = is_open
         self._is_active = is_active
         self._problem = problem
+        self._examples = examples
+        self._translate = translate
+        self._calibrator = calibrator
+        self._weight = weight
         self._on_failure = on_failure
         self._pool = ThreadPoolExecutor(_SEARCH_THREADS, thread_name_prefix="search")
 
@@ -113,23 +128,32 @@ class Searcher:
         """Drop what waits; what runs is bounded by Milvus' own timeouts."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    async def search(self, text: str, limit: int, timeout_s: float, min_score: float | None = None) -> Answer:
-        """The best ``limit`` hits for ``text``; without words, the newest.
+    async def search(
+        self,
+        text: str,
+        limit: int,
+        timeout_s: float,
+        min_score: float | None = None,
+        like: Sequence[Example] = (),
+        *,
+        typing: bool = False,
+    ) -> Answer:
+        """The best ``limit`` hits for ``text`` and pictures ``like``; without both, what is used most, then the newest.
+        ``typing``: a newer keystroke may replace this.
 
         Raises BadRequest (the query is wrong), TimedOut (after ``timeout_s`` seconds), Degraded (the model or
         Milvus has failed; the message says what to do).
         """
         query = parse(text)
-        _refuse_unserved(query)
         try:
             async with asyncio.timeout(timeout_s):
                 while not self._is_open():  # another thread opens it, once in a life
                     if problem := self._problem():
                         raise Degraded(problem)
                     await asyncio.sleep(_LOOK_AGAIN_S)
-                if query.is_empty:
-                    return Answer(await self._in_pool(self._newest, limit))
-                return await self._by_words(query, limit, min_score)
+                if not (query.text or query.minus or like):
+                    return Answer(await self._in_pool(self._newest, limit, self._filter(query)))
+                return await self._by_query(query, like, limit, min_score, typing)
         except TimeoutError:
             still = "the model is still loading" if not self._encoder.ready else "the search took too long"
             raise TimedOut(f"no answer within {timeout_s:g} s: {still}; memewatch status says more") from None
@@ -139,49 +163,125 @@ class Searcher:
         except EncoderError as error:
             raise Degraded(str(error)) from error
 
-    async def _by_words(self, query: Query, limit: int, min_score: float | None) -> Answer:
-        named = await self._in_pool(self._named, query)
+    def warm(self) -> None:
+        """Read what the first search by pinyin would have to wait for, in the background."""
+        self._pool.submit(self._by_words.warm)
+
+    async def _by_query(
+        self, query: Query, like: Sequence[Example], limit: int, min_score: float | None, typing: bool
+    ) -> Answer:
+        passes = self._filter(query)
+        found = await self._in_pool(self._by_words.find, query, passes)
         while not (self._encoder.ready and self._is_active()):
             failed = self._encoder.failed or self._problem()
-            if named:
-                return Answer(rank((row.path for row in named), {}, limit, min_score), partial=True)
+            if found.matches:
+                return Answer(rank(found.matches, {}, limit, min_score, self._use), partial=True)
             if failed:
                 raise Degraded(failed)
             await asyncio.sleep(_LOOK_AGAIN_S)
-        vector = await asyncio.wrap_future(self._encoder.encode_text(query.text))
-        similar = await self._in_pool(self._similar, vector, limit, named)
-        return Answer(rank((row.path for row in named), similar, limit, min_score))
+        meant = "" if found.literal else await self._in_pool(self._by_words.meant, query)
+        text = await self._in_pool(self._translate, meant or query.text, typing)
+        minus = [await self._in_pool(self._translate, words, typing) for words in query.minus]
+        examples = await self._in_pool(self._examples, like) if like else []
+        vector = await self._vector(text, minus, examples)
+        allowed = await self._in_pool(self._allowed, passes) if query.filters or query.minus else None
+        similar = await self._in_pool(self._similar, vector, limit, found.matches, allowed)
+        # Who filters has said what may be shown.
+        if min_score is None and not (like or query.minus or query.filters or self._is_any(vector, similar)):
+            similar = {path: look for path, look in similar.items() if path in found.matches}
+        hits = rank(found.matches, similar, limit, min_score, self._use)
+        return Answer(hits, searched=text if text != query.text else "")
 
-    def _named(self, query: Query) -> list[FileRow]:
-        if not query.words:
-            return []
-        return self._names.named(lambda text: is_literal(query.words, text))
+    async def _vector(
+        self, text: str, minus: Sequence[str], examples: Sequence[NDArray[np.float32]]
+    ) -> NDArray[np.float32]:
+        """The unit-length vector (dim,) of ``text`` and of examples, less a share of each unwanted text's."""
 
-    def _similar(self, vector: NDArray[np.float32], limit: int, named: list[FileRow]) -> dict[bytes, float]:
-        """Path → similarity of the nearest ``limit`` files, and of those found by name."""
-        similar: dict[bytes, float] = {}
+        async def of(words: str) -> NDArray[np.float32]:
+            return await asyncio.wrap_future(self._encoder.encode_text(words))
+
+        wanted = [*examples, await of(text)] if text else examples
+        vector = np.sum(wanted, axis=0) if wanted else np.float32(0)
+        for words in minus:
+            vector = vector - MINUS_SHARE * await of(words)
+        length = float(np.linalg.norm(vector))
+        return np.asarray(vector / length if length else vector, np.float32)
+
+    def _is_any(self, vector: NDArray[np.float32], similar: Mapping[bytes, Look]) -> bool:
+        """Whether what looks most like a text looks like it at all."""
+        calibration = self._calibrator.current if self._calibrator is not None else None
+        best = max((look.score for look in similar.values()), default=-1.0)
+        return calibration is None or calibration.fits(vector, best)
+
+    async def keep_calibrated(self, is_calm: Callable[[], bool]) -> None:
+        """For ever: measure what fits nothing whenever the index has changed much and ``is_calm``."""
+        while self._calibrator is not None:
+            await asyncio.sleep(_CALIBRATE_EVERY_S)
+            if self._is_active() and self._encoder.ready and is_calm() and self._calibrator.is_stale:
+                await self._in_pool(self._calibrator.measure)
+
+    def _filter(self, query: Query) -> Callable[[FileRow], bool]:
+        if not (query.filters or query.minus):
+            return lambda _: True
+        holds, unwanted = predicate(query.filters, self._roots), excludes(query)
+        if not (query.minus or any(one.name == EXACT for one in query.filters)):
+            return holds
+
+        def passes(row: FileRow) -> bool:
+            row = self._by_words.with_words(row)
+            return holds(row) and not unwanted(row)
+
+        return passes
+
+    def _allowed(self, passes: Callable[[FileRow], bool]) -> set[bytes]:
+        """The paths that may be found."""
+        return {row.path for row in self._names.searchable() if passes(row)}
+
+    def _similar(
+        self, vector: NDArray[np.float32], limit: int, by_words: Collection[bytes], allowed: set[bytes] | None
+    ) -> dict[bytes, Look]:
+        """Path → look of the nearest ``limit`` files, and of those found by words."""
+        similar: dict[bytes, Look] = {}
+
+        def take(pictures: list[PictureHit]) -> None:
+            for picture in pictures:
+                for path in self._names.paths_of(picture.digest):
+                    known = similar.get(path)
+                    if (allowed is None or path in allowed) and (known is None or known.score < picture.score):
+                        similar[path] = Look(picture.score, picture.frame)
+
+        few = self._digests(allowed) if allowed is not None and len(allowed) <= MOST_ALLOWED else None
+        if few is not None:
+            if few:
+                take(self._index.search_pictures(vector, MAX_FRAMES * len(few), sorted(few)))
+            return similar
         wanted = limit
         while True:
             pictures = self._index.search_pictures(vector, min(wanted, MOST_PICTURES))
-            for picture in pictures:
-                for path in self._names.paths_of(picture.digest):
-                    similar[path] = max(picture.score, similar.get(path, -1.0))
-            # Some pictures have no file just now (deleted ones are kept a while, a root may be away): ask for more.
+            take(pictures)
+            # Some pictures have no file just now (deleted ones are kept a while, a root may be away), some don't pass
+            # the filters, some are frames of one file: ask for more.
             if len(similar) >= limit or len(pictures) < wanted or wanted >= MOST_PICTURES:
                 break
             wanted *= 4
-        vectors = self._names.vectors() if named else set()
-        missing = {row.digest for row in named if row.path not in similar and row.digest in vectors}
+        vectors = self._names.vectors() if by_words else set()
+        missing = self._digests(path for path in by_words if path not in similar) & vectors
         if missing:
             asked = sorted(missing)[:MOST_NAMED]
-            for picture in self._index.search_pictures(vector, len(asked), asked):
-                for path in self._names.paths_of(picture.digest):
-                    similar[path] = max(picture.score, similar.get(path, -1.0))
+            take(self._index.search_pictures(vector, MAX_FRAMES * len(asked), asked))
         return similar
 
-    def _newest(self, limit: int) -> list[Hit]:
-        rows = sorted(self._names.searchable(), key=lambda row: (-row.first_seen, -row.stat.mtime_ns, row.path))
+    def _digests(self, paths: Iterable[bytes]) -> set[Digest]:
+        return {row.digest for row in map(self._names.get, paths) if row is not None}
+
+    def _newest(self, limit: int, passes: Callable[[FileRow], bool]) -> list[Hit]:
+        rows = [row for row in self._names.searchable() if passes(row)]
+        rows.sort(key=lambda row: (-self._weight(row.digest), -row.first_seen, -row.stat.mtime_ns, row.path))
         return [Hit(row.path, 0.0) for row in rows[:limit]]
+
+    def _use(self, path: bytes) -> float:
+        row = self._names.get(path)
+        return 0.0 if row is None else self._weight(row.digest)
 
     async def _in_pool(self, work: Callable[..., _Result], *arguments: object) -> _Result:
         return await asyncio.get_running_loop().run_in_executor(self._pool, functools.partial(work, *arguments))

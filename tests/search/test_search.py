@@ -4,35 +4,47 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import Future
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import pytest
 
 from memewatchd.errors import BadRequest, Degraded, StoreUnavailable, TimedOut
 from memewatchd.index.catalog import Catalog
-from memewatchd.meme import Digest, FileRow, FileStat, PictureHit
+from memewatchd.meme import Digest, FileRow, FileStat, PictureHit, PictureWords, WordsHit
+from memewatchd.protocol import Example
+from memewatchd.search.calibration import Calibration
+from memewatchd.search.input_method import lexicon
 from memewatchd.search.search import Searcher
 from memewatchd.words import name_words
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
 
     from numpy.typing import NDArray
 
+    from memewatchd.search.calibrator import Calibrator
     from memewatchd.search.search import Answer
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _dictionary() -> None:
+    """Read before anything is timed out for it."""
+    lexicon()
+
+
 class FakeModel:
-    def __init__(self, ready: bool = True, failed: str = "") -> None:
+    def __init__(self, vectors: dict[str, list[int]] | None = None, ready: bool = True, failed: str = "") -> None:
         self.ready = ready
         self.failed = failed
         self.asked: list[str] = []
+        self._vectors = vectors or {}
 
     def encode_text(self, text: str) -> Future[NDArray[np.float32]]:
         self.asked.append(text)
         future: Future[NDArray[np.float32]] = Future()
-        future.set_result(np.zeros(4, np.float32))
+        future.set_result(np.asarray(self._vectors.get(text, [0, 0, 0, 0]), np.float32))
         return future
 
 
@@ -40,12 +52,18 @@ class FakeIndex:
     def __init__(self, scores: dict[str, float]) -> None:
         self.hits = [PictureHit(Digest(d), 0, s) for d, s in sorted(scores.items(), key=lambda item: -item[1])]
         self.broken = False
+        self.ranked: list[WordsHit] = []
+        self.asked: list[list[float]] = []
+
+    def search_words(self, text: str, limit: int) -> list[WordsHit]:
+        return self.ranked
 
     def search_pictures(
         self, vector: NDArray[np.float32], limit: int, digests: Collection[Digest] | None = None
     ) -> list[PictureHit]:
         if self.broken:
             raise StoreUnavailable("Milvus is away; start it")
+        self.asked.append(vector.tolist())
         return [hit for hit in self.hits if digests is None or hit.digest in digests][:limit]
 
 
@@ -148,31 +166,160 @@ def test_roots_that_are_away_are_not_returned() -> None:
 
 
 def test_a_wrong_query_is_refused_before_anything_is_asked() -> None:
-    with pytest.raises(BadRequest, match="ext:"):
-        ask(Searcher(FakeModel(), FakeIndex(SCORES), catalog_of(FILES)), "cat ext:gif")
-
-
-@pytest.mark.parametrize(
-    ("query", "name"),
-    [
-        ("cat -dog", "-dog"),
-        ("-狗", "-狗"),
-        ("cat －dog", "-dog"),
-        ("ext:gif", "ext:"),
-        ("is：animated", "is:"),
-        ("-in:reactions/", "in:"),
-        ("after:2025-01-31", "after:"),
-        ("before:2025", "before:"),
-        ("tag:fav", "tag:"),
-        ("“exact words”", "exact words"),
-    ],
-)
-def test_what_the_language_has_and_the_search_has_not_is_refused_by_name(query: str, name: str) -> None:
     model = FakeModel()
-    with pytest.raises(BadRequest, match="not built yet") as caught:
-        ask(Searcher(model, FakeIndex(SCORES), catalog_of(FILES)), query)
-    assert name in str(caught.value)
+    with pytest.raises(BadRequest, match="ext: takes avif"):
+        ask(Searcher(model, FakeIndex(SCORES), catalog_of(FILES)), "cat ext:xyz")
     assert model.asked == []
+
+
+def test_filters_hold_for_what_is_found_by_name_and_by_look() -> None:
+    catalog = Catalog()
+    for number, (name, kind, frames) in enumerate(
+        [("cat.gif", "gif", 9), ("cat.png", "png", 1), ("deep/dog.png", "png", 1), ("deep/x.gif", "gif", 1)]
+    ):
+        path = f"/m/{name}".encode()
+        row = FileRow(path, FileStat(1, number, number, number), Digest("abcd"[number]), number, 1, 1, frames)
+        catalog.put(replace(row, text=name_words(path), kind=kind))
+    catalog.set_vectors(Digest(digest) for digest in "abcd")
+
+    def found(query: str) -> list[str]:
+        scores = {"d": 0.4, "c": 0.3, "b": 0.2, "a": 0.1}
+        return paths(ask(Searcher(FakeModel(), FakeIndex(scores), catalog, roots=[b"/m"]), query))
+
+    assert found("cat") == ["cat.png", "cat.gif", "deep/x.gif", "deep/dog.png"]
+    assert found("cat ext:gif") == ["cat.gif", "deep/x.gif"]
+    assert found("cat -ext:gif") == ["cat.png", "deep/dog.png"]
+    assert found("cat is:animated") == ["cat.gif"]
+    assert found("cat in:deep/") == ["deep/x.gif", "deep/dog.png"]
+    assert found("in:deep/") == ["deep/x.gif", "deep/dog.png"], "filters alone: the newest that pass"
+    assert found("cat in:nowhere/") == []
+    assert found("“cat”") == ["cat.png", "cat.gif"]
+
+
+def test_an_unwanted_word_takes_away_its_look_and_its_names() -> None:
+    model = FakeModel({"pet": [1, 0, 0, 0], "dog": [0, 1, 0, 0]})
+    index = FakeIndex(SCORES)
+    assert paths(ask(Searcher(model, index, catalog_of(FILES)), "pet -dog")) == [
+        "IMG_1.png",
+        "copy of c.png",
+        "angry_cat.png",
+    ]
+    assert model.asked == ["pet", "dog"]
+    assert index.asked[0] == pytest.approx([1 / 1.25**0.5, -0.5 / 1.25**0.5, 0, 0])
+    assert paths(ask(Searcher(model, index, catalog_of(FILES)), "-dog"))[0] == "IMG_1.png"
+    assert index.asked[-1] == pytest.approx([0, -1, 0, 0])
+
+
+def test_pinyin_finds_a_chinese_name_below_a_literal_one() -> None:
+    files = {"shengqi.png": "a", "生气的猫.png": "b", "x.png": "c"}
+    answer = ask(Searcher(FakeModel(), FakeIndex(SCORES), catalog_of(files)), "shengqi")
+    assert paths(answer) == ["shengqi.png", "生气的猫.png", "x.png"]
+    assert answer.searched == "", "something is literally called so"
+
+
+def test_pinyin_that_no_name_has_is_asked_of_the_model_as_chinese() -> None:
+    model = FakeModel()
+    answer = ask(Searcher(model, FakeIndex(SCORES), catalog_of(FILES)), "shengqi")
+    assert (answer.searched, model.asked) == ("生气", ["生气"])
+
+
+def test_tags_are_filters_too() -> None:
+    catalog = catalog_of({"a.png": "a"})
+    row = FileRow(b"/m/b.png", FileStat(1, 9, 9, 9), Digest("b"), 9, 1, 1, 1, text="b work", tags=("fav", "work"))
+    catalog.put(row)
+    catalog.set_vectors([Digest("a"), Digest("b")])
+    for query, expected in (("tag:work", ["b.png"]), ("is:fav", ["b.png"]), ("-tag:fav", ["a.png"])):
+        assert paths(ask(Searcher(FakeModel(), FakeIndex(SCORES), catalog), query)) == expected
+
+
+def test_words_in_the_picture_are_found_like_words_in_the_name() -> None:
+    catalog = catalog_of(FILES)
+    catalog.put_words(PictureWords(Digest("b"), "ONE DOES NOT\nsimply walk", "reader"))
+
+    def found(query: str) -> Answer:
+        return ask(Searcher(FakeModel(), FakeIndex(SCORES), catalog), query)
+
+    answer = found("simply WALK")
+    assert paths(answer)[0] == "happy_dog.png"
+    assert (answer.hits[0].words, answer.hits[0].name, answer.hits[0].score) == (1.0, None, 1.0)
+    nearly = found("one does not simply talk").hits[0]
+    assert nearly.path == b"/m/happy_dog.png"
+    assert nearly.words is not None
+    assert 0.8 < nearly.words < 0.86
+    assert paths(found('"not simply"')) == ["happy_dog.png"], "in quotes: nothing else"
+    assert "happy_dog.png" not in paths(found("angry -simply"))
+
+
+def test_what_milvus_ranks_first_is_compared_too() -> None:
+    catalog, index = catalog_of(FILES), FakeIndex(SCORES)
+    catalog.put_words(PictureWords(Digest("b"), "a b c d e f g", "reader"))
+    assert ask(Searcher(FakeModel(), index, catalog), "a b c d e f h").hits[0].words is None, "no piece to find it by"
+    index.ranked = [WordsHit(Digest("b"), 7.0), WordsHit(Digest("gone"), 6.0)]
+    answer = ask(Searcher(FakeModel(), index, catalog), "a b c d e f h")
+    assert paths(answer)[0] == "happy_dog.png"
+    assert answer.hits[0].words is not None
+
+
+def test_the_best_frame_of_an_animation_counts_and_is_named() -> None:
+    index = FakeIndex({})
+    index.hits = [PictureHit(Digest("a"), 5, 0.4), PictureHit(Digest("b"), 0, 0.3), PictureHit(Digest("a"), 0, 0.2)]
+    answer = ask(Searcher(FakeModel(), index, catalog_of({"a.gif": "a", "b.png": "b"})), "xyz")
+    assert [(hit.path, hit.frame, hit.score) for hit in answer.hits] == [(b"/m/a.gif", 5, 0.4), (b"/m/b.png", 0, 0.3)]
+
+
+def test_examples_alone_and_with_words() -> None:
+    model, index = FakeModel({"dog": [0, 1, 0, 0]}), FakeIndex(SCORES)
+
+    def examples(asked: Sequence[Example]) -> list[NDArray[np.float32]]:
+        assert [example.path for example in asked] == [b"/x.png"]
+        return [np.asarray([1, 0, 0, 0], np.float32)]
+
+    async def main(text: str) -> Answer:
+        searcher = Searcher(model, index, catalog_of(FILES), examples=examples)
+        try:
+            return await searcher.search(text, 20, 5, like=[Example(b"/x.png")])
+        finally:
+            searcher.close()
+
+    assert paths(asyncio.run(main("")))[0] == "IMG_1.png"
+    assert index.asked[-1] == [1, 0, 0, 0]
+    assert model.asked == []
+    asyncio.run(main("dog"))
+    assert index.asked[-1] == pytest.approx([0.5**0.5, 0.5**0.5, 0, 0])
+
+
+def test_what_looks_like_nothing_is_no_hit_but_its_name_still_is() -> None:
+    class Never:
+        current = Calibration(np.zeros((2, 4), np.float32), least=1e9)
+
+    def found(query: str, min_score: float | None = None) -> list[str]:
+        searcher = Searcher(FakeModel(), FakeIndex(SCORES), catalog_of(FILES), calibrator=cast("Calibrator", Never()))
+        return paths(ask(searcher, query, min_score=min_score))
+
+    assert found("xyz") == []
+    assert found("angry") == ["angry_cat.png"]
+    assert found("xyz", min_score=0.35) == ["IMG_1.png", "copy of c.png"], "whoever gives a score decides alone"
+
+
+def test_what_is_used_rises_among_near_equals_only() -> None:
+    scores = {"a": 0.300, "b": 0.305, "c": 0.4}
+    weights = {Digest("a"): 0.9}
+
+    def found(query: str) -> list[str]:
+        searcher = Searcher(
+            FakeModel(), FakeIndex(scores), catalog_of(FILES), weight=lambda digest: weights.get(digest, 0.0)
+        )
+        return paths(ask(searcher, query))
+
+    assert found("xyz") == ["IMG_1.png", "copy of c.png", "angry_cat.png", "happy_dog.png"]
+    assert found("")[0] == "angry_cat.png"
+
+
+def test_the_model_is_asked_in_a_language_that_it_reads() -> None:
+    model = FakeModel()
+    searcher = Searcher(model, FakeIndex(SCORES), catalog_of(FILES), translate=lambda text, _: f"<{text}>")
+    answer = ask(searcher, "cat")
+    assert (model.asked, answer.searched) == (["<cat>"], "<cat>")
 
 
 def test_both_scripts_find_a_name() -> None:

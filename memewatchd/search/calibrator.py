@@ -1,0 +1,91 @@
+"""Keeps a calibration that fits the index: measured anew when the index has grown or shrunk by a quarter."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from memewatchd.errors import MemewatchError
+from memewatchd.search.calibration import LEAST_PICTURES, SAMPLE, Calibration, unfitting
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+    from concurrent.futures import Future
+
+    from numpy.typing import NDArray
+
+    from memewatchd.meme import Digest, PictureHit
+
+log = logging.getLogger(__name__)
+
+CHANGED = 0.25
+"""The share of pictures that may come or go before a calibration is stale."""
+
+
+class TextEncoder(Protocol):
+    """What this needs of the encoders."""
+
+    def encode_text(self, text: str) -> Future[NDArray[np.float32]]: ...
+
+
+class PictureIndex(Protocol):
+    """What this needs of the index."""
+
+    def vectors(self, digests: Collection[Digest]) -> dict[Digest, NDArray[np.float32]]: ...
+    def search_pictures(self, vector: NDArray[np.float32], limit: int) -> list[PictureHit]: ...
+
+
+class Files(Protocol):
+    """What this needs of the catalog."""
+
+    def vectors(self) -> set[Digest]: ...
+
+
+class Calibrator:
+    """One thread measures, any may read :attr:`current`."""
+
+    def __init__(self, encoder: TextEncoder, index: PictureIndex, files: Files) -> None:
+        self._encoder = encoder
+        self._index = index
+        self._files = files
+        self._measured: set[Digest] = set()
+        self.current: Calibration | None = None
+        """None while nothing is measured, or too little is there."""
+
+    @property
+    def pictures(self) -> int:
+        """How many there were when it was measured; 0 before."""
+        return len(self._measured)
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether the pictures have changed too much since (another model's are other pictures' vectors too)."""
+        now = self._files.vectors()
+        most = max(len(now), len(self._measured))
+        return most > 0 and len(now ^ self._measured) > CHANGED * most
+
+    def forget(self) -> None:
+        """Another model is in use."""
+        self._measured, self.current = set(), None
+
+    def measure(self) -> bool:
+        """Blocks for as long as encoding some 70 texts takes. False where the model or Milvus failed."""
+        digests = self._files.vectors()
+        try:
+            if len(digests) < LEAST_PICTURES:
+                self.current = None
+            else:
+                # Digests are as good as random; each n-th gives the same sample of the same pictures.
+                chosen = sorted(digests)[:: max(1, len(digests) // SAMPLE)][:SAMPLE]
+                sample = np.stack([frames[0] for frames in self._index.vectors(chosen).values()])
+                queries = np.stack([self._encoder.encode_text(text).result() for text in unfitting()])
+                best = [self._index.search_pictures(query, 1) for query in queries]
+                self.current = Calibration.measure(sample, queries, [hits[0].score if hits else -1.0 for hits in best])
+        except MemewatchError as error:
+            log.info("what fits nothing could not be measured: %s", error)
+            return False
+        self._measured = digests
+        log.debug("calibrated on %d pictures: %s", len(digests), self.current and self.current.least)
+        return True
