@@ -48,6 +48,10 @@ def needs(environ: Mapping[str, str], state: Path, clone: Path) -> Needs:
         network = f"milvus is {settings.milvus}"
     elif choice.folder is None:
         network = f"the model {choice.name} is to be downloaded"
+    elif settings.translate == config.TENCENT:
+        network = "translate is tencent"
+    elif settings.http:
+        network = f"the picture wall listens at {settings.http}"
     cache = hub.cache_dir(environ)
     read = [clone, Path(sys.prefix), Path(sys.base_prefix), cache]
     read += [Path(os.fsdecode(folder)) for folder in settings.folders]
@@ -55,6 +59,10 @@ def needs(environ: Mapping[str, str], state: Path, clone: Path) -> Needs:
         read.append(choice.folder)
     if settings.milvus_token_file is not None:
         read.append(settings.milvus_token_file)
+    if settings.http_token_file is not None:
+        read.append(settings.http_token_file)
+    if settings.translate == config.TENCENT and settings.tencent_keys_file is not None:
+        read.append(settings.tencent_keys_file)
     write = [Path(settings.milvus).parent] if settings.is_embedded else []
     graphics = any(os.path.exists(device) for device in GRAPHICS)
     return Needs(_with_targets(read), _with_targets(write), str(cache), network, graphics)
