@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from typing import Any
 
 
+MENUS = ("rofi", "wofi")
+"""Formats that ``menus.py`` makes."""
+
+
 class ClosedOutput(Exception):
     """Whoever read our output has gone (``memewatch list | head``): nothing to complain about."""
 
@@ -89,6 +93,14 @@ def failed_line(file: Mapping[str, Any], how: str) -> bytes:
     return hit_line(file, how)
 
 
+def group_lines(group: Mapping[str, Any], how: str, *, first: bool) -> bytes:
+    """Files that show one picture, a path a line; before every group but the first, an empty one."""
+    if how == "json":
+        return as_json(group)
+    end = b"\0" if how == "print0" else b"\n"
+    return (b"" if first else end) + b"".join(hit_line(file, how) for file in group["files"])
+
+
 def event_line(event: Mapping[str, Any], how: str) -> bytes:
     """One event: what happened, the path, and for a move where it was, with tabs between."""
     if how == "json":
@@ -98,15 +110,29 @@ def event_line(event: Mapping[str, Any], how: str) -> bytes:
     return b"\t".join(fields) + b"\n"
 
 
-def status_text(status: Mapping[str, Any]) -> str:
+_COLOURS = {"settled": "32", "indexing": "36", "starting": "36", "paused": "33", "degraded": "31"}
+_BAR = 24  # characters
+_EIGHTHS = " ▏▎▍▌▋▊▉█"
+
+
+def wants_colour(environ: Mapping[str, str], is_terminal: bool) -> bool:
+    """Whether to write in colours (no-color.org)."""
+    return is_terminal and not environ.get("NO_COLOR") and environ.get("TERM") != "dumb"
+
+
+def status_text(status: Mapping[str, Any], colour: bool = False) -> str:
     """The status for people. Leaves out what the daemon doesn't say."""
-    lines = [_headline(status)]
+    lines = [_headline(status, colour)]
     failed = status.get("failed")
+    if bar := _bar(status):
+        lines.append(_row("", _painted(bar, "36", colour)))
     if failed:
         lines.append(_row("failed", f"{failed:,} could not be read (memewatch failed says why)"))
     if status.get("words_pending"):
-        lines.append(_row("words", f"{status['words_pending']:,} pictures still to be read"))
-    lines += [_row("problem", _line(str(problem))) for problem in status.get("problems") or ()]
+        lines.append(_row("words", _words_line(status)))
+    elif str(status.get("words_state") or "done") != "done":
+        lines.append(_row("words", f"not read: {_line(str(status['words_state']))}"))
+    lines += [_row("problem", _painted(_line(str(one)), "31", colour)) for one in status.get("problems") or ()]
     if status.get("model"):
         state = status.get("model_state")
         lines.append(_row("model", _with_reason(status["model"], "" if state == "ready" else state)))
@@ -125,19 +151,48 @@ def status_text(status: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _headline(status: Mapping[str, Any]) -> str:
+def _painted(text: str, code: str, colour: bool) -> str:
+    return f"\x1b[{code}m{text}\x1b[0m" if colour else text
+
+
+def _bar(status: Mapping[str, Any]) -> str:
+    """How far the index is, "" where nothing is to be done."""
+    pending, indexed, failed = (int(status.get(key) or 0) for key in ("pending", "indexed", "failed"))
+    if not pending:
+        return ""
+    done = max(0, indexed + failed) / (max(0, indexed + failed) + pending)
+    whole, part = divmod(int(done * _BAR * 8), 8)
+    cells = _EIGHTHS[8] * whole + (_EIGHTHS[part] if whole < _BAR else "")
+    return f"▕{cells:<{_BAR}}▏ {int(done * 100)} %"
+
+
+def _headline(status: Mapping[str, Any], colour: bool = False) -> str:
     indexed = status.get("indexed", 0)
-    line = f"{status.get('state', 'unknown')}: {indexed:,} {'meme' if indexed == 1 else 'memes'} can be found"
+    state = str(status.get("state", "unknown"))
+    line = _painted(state, _COLOURS.get(state, "0"), colour)
+    line += f": {indexed:,} {'meme' if indexed == 1 else 'memes'} can be found"
     pending = status.get("pending")
     if pending:
         line += f", {pending:,} to go"
         details = []
-        if status.get("rate"):
+        if status.get("holding"):
+            details.append(f"waits: {_line(str(status['holding']))}")
+        elif status.get("rate"):
             details.append(f"{status['rate']:.3g}/s")
-        if status.get("eta_s") is not None:
+        if status.get("eta_s") is not None and not status.get("holding"):
             details.append(f"about {duration(status['eta_s'])}")
         if details:
             line += f" ({', '.join(details)})"
+    return line
+
+
+def _words_line(status: Mapping[str, Any]) -> str:
+    pending, state = status["words_pending"], str(status.get("words_state") or "reading")
+    line = f"{pending:,} {'picture' if pending == 1 else 'pictures'} still to be read"
+    if state != "reading":
+        return f"{line} ({_line(state)})"
+    if status.get("words_eta_s") is not None:
+        line += f" ({status.get('words_rate', 0):.2g}/s, about {duration(status['words_eta_s'])})"
     return line
 
 

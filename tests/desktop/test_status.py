@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from memewatchd.desktop.output import status_text, wants_colour
+
+
+def test_a_bar_while_indexing() -> None:
+    text = status_text({"state": "indexing", "indexed": 70, "failed": 5, "pending": 25, "rate": 10.0, "eta_s": 2.5})
+    first, bar, *_ = text.splitlines()
+    assert first == "indexing: 70 memes can be found, 25 to go (10/s, about 2 s)"
+    assert bar.strip() == "▕" + "█" * 18 + " " * 6 + "▏ 75 %"
+
+
+@pytest.mark.parametrize(("indexed", "pending"), [(0, 1), (1, 1), (7, 93), (9999, 1), (10**9, 1)])
+def test_the_bar_is_always_as_long(indexed: int, pending: int) -> None:
+    bar = status_text({"state": "indexing", "indexed": indexed, "pending": pending}).splitlines()[1]
+    assert re.fullmatch(r" +▕[█▏▎▍▌▋▊▉ ]{24}▏ \d?\d %", bar), bar
+
+
+def test_no_bar_where_all_is_done() -> None:
+    assert "▕" not in status_text({"state": "settled", "indexed": 3, "pending": 0})
+
+
+def test_colours_only_on_a_terminal() -> None:
+    status = {"state": "degraded", "indexed": 1, "problems": ["no disk"]}
+    assert "\x1b" not in status_text(status)
+    assert status_text(status, colour=True).startswith("\x1b[31mdegraded\x1b[0m: 1 meme")
+    assert wants_colour({"TERM": "xterm"}, True)
+    assert wants_colour({"NO_COLOR": ""}, True), "an empty one doesn't count"
+    assert not wants_colour({"NO_COLOR": "1"}, True)
+    assert not wants_colour({"TERM": "dumb"}, True)
+    assert not wants_colour({}, False)
