@@ -223,7 +223,7 @@ def _tombstone(digest: Digest, since: int, size: FileRow | None = None) -> FileR
     if size is None:
         return FileRow(b"", FileStat(0, 0, 0, 0), digest, since)
     shape = (size.width, size.height, size.frames)
-    return FileRow(b"", FileStat(0, 0, 0, 0), digest, since, *shape, kind=size.kind, inner=size.inner)
+    return FileRow(b"", FileStat(0, 0, 0, 0), digest, since, *shape, kind=size.kind, inner=size.inner, look=size.look)
 
 
 def _fits_disk(row: FileRow) -> bool:

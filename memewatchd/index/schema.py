@@ -19,6 +19,7 @@ from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from memewatchd.errors import StoreError
+from memewatchd.looks import MOST_CHARACTERS, is_packed
 from memewatchd.meme import Digest, FileRow, FileStat
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ _NO_BM25 = "without BM25"
 
 FILE_FIELDS: Final = (
     *("id", "path", "digest", "size", "mtime_ns", "ctime_ns", "ino"),
-    *("first_seen", "kind", "width", "height", "frames", "error", "text", "tags", "inner"),
+    *("first_seen", "kind", "width", "height", "frames", "error", "text", "tags", "inner", "look"),
 )
 
 
@@ -107,6 +108,7 @@ def make_schema(client: Any, kind: Kind, dim: int) -> tuple[Any, str]:
     schema.add_field("text", DataType.VARCHAR, max_length=MAX_TEXT_BYTES)
     schema.add_field("tags", DataType.VARCHAR, max_length=MAX_TAGS_BYTES)
     schema.add_field("inner", DataType.VARCHAR, max_length=MAX_INNER_BYTES)
+    schema.add_field("look", DataType.VARCHAR, max_length=MOST_CHARACTERS)
     schema.add_field(UNUSED_VECTOR, DataType.FLOAT_VECTOR, dim=2)
     return schema, UNUSED_VECTOR
 
@@ -168,6 +170,8 @@ def to_entity(row: FileRow) -> dict[str, Any]:
         raise StoreError(f"a path of {len(row.path)} bytes is too long for the index ({MAX_PATH_BYTES} at most)")
     if row.digest and not HASH.fullmatch(row.digest):
         raise StoreError(f"not a digest: {row.digest!r}")
+    if row.look and not is_packed(row.look):
+        raise StoreError(f"not what a picture looks like: {row.look[:80]!r}")
     stat = row.stat
     return {
         "id": row.id,
@@ -186,6 +190,7 @@ def to_entity(row: FileRow) -> dict[str, Any]:
         "text": row.text,
         "tags": "\n".join(row.tags),
         "inner": row.inner,
+        "look": row.look,
         UNUSED_VECTOR: [1.0, 0.0],
     }
 
@@ -210,6 +215,7 @@ def from_entity(entity: Mapping[str, Any]) -> FileRow:
         text=entity["text"],
         tags=tuple(entity["tags"].split("\n")) if entity["tags"] else (),
         inner=entity["inner"],
+        look=entity["look"],
     )
 
 

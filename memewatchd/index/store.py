@@ -143,14 +143,24 @@ class Store:
         """The stored vectors of these digests, frames in order: float32 (frames, dim). Unknown ones are left out."""
         import numpy as np
 
-        found: dict[Digest, list[tuple[int, list[float]]]] = defaultdict(list)
-        for chunk in chunks(digests, FILTER_DIGESTS):
-            for row in self._tables.read(opened(self._pictures).name, ["id", "digest", "frame", "v"], among(chunk)):
-                found[Digest(row["digest"])].append((row["frame"], row["v"]))
+        found: dict[Digest, list[tuple[int, NDArray[np.float32]]]] = defaultdict(list)
+        for digest, frame, vector in self.frames(digests):
+            found[digest].append((frame, vector))
         return {
-            digest: np.asarray([vector for _, vector in sorted(frames, key=lambda frame: frame[0])], np.float32)
+            digest: np.stack([vector for _, vector in sorted(frames, key=lambda frame: frame[0])])
             for digest, frames in found.items()
         }
+
+    def frames(self, digests: Collection[Digest]) -> list[tuple[Digest, int, NDArray[np.float32]]]:
+        """The same one by one, as :meth:`insert_pictures` takes them."""
+        import numpy as np
+
+        name = opened(self._pictures).name
+        return [
+            (Digest(row["digest"]), int(row["frame"]), np.asarray(row["v"], np.float32))
+            for chunk in chunks(digests, FILTER_DIGESTS)
+            for row in self._tables.read(name, ["id", "digest", "frame", "v"], among(chunk))
+        ]
 
     # --- pictures of a model that is to take over ---
 

@@ -20,7 +20,15 @@ STATE = State(
     "0123456789abcdef",
     "bundled",
     {b"/memes": (2049, 7), b"/\xff\n\"not\\utf-8'": (2**63, 2**64 - 1), "/表情".encode(): (1, 2)},
+    reindex_model="/home/u/模型",
+    reindex_loads=1,
+    replaced="fedcba9876543210",
 )
+
+
+def test_what_an_earlier_version_wrote_is_read(state_dir: Path) -> None:
+    (state_dir / STATE_FILE).write_text('{"version": 1, "fingerprint": "aa", "model": "clip", "roots": []}')
+    assert read_state(state_dir) == State("aa", "clip")
 
 
 def test_what_was_written_is_read(state_dir: Path) -> None:

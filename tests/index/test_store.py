@@ -258,6 +258,26 @@ def test_each_model_has_a_collection_of_its_own(engine: Engine, prefix: str) -> 
         store.open_pictures("aa", 8)
 
 
+def test_another_model_is_filled_beside_and_takes_over(engine: Engine, prefix: str) -> None:
+    store = Store(engine, prefix)
+    store.open_pictures("aa", 4)
+    old, new = digest(), digest()
+    store.insert_pictures([(old, 0, np.ones(4, np.float32))])
+    assert store.open_beside("bb", 8) == set()
+    store.insert_beside([(new, 0, np.ones(8, np.float32)), (old, 3, -np.ones(8, np.float32))])
+    assert [hit.digest for hit in store.search_pictures(np.ones(4, np.float32), 9)] == [old]
+    assert store.picture_digests() == {old}
+    assert store.open_beside("bb", 8) == {old, new}, "as after a restart"
+    store.use_beside()
+    assert [hit.digest for hit in store.search_pictures(np.ones(8, np.float32), 9)] == [new, old]
+    store.drop_pictures("aa")
+    assert store.pictures_collections() == ["bb"]
+    assert store.picture_digests() == {old, new}
+    store.check()
+    with pytest.raises(StoreError, match="not been opened"):
+        store.use_beside()
+
+
 def test_searches_while_rows_are_written(store: Store) -> None:
     made = vectors(1000)
     first = digest()

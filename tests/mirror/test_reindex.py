@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import socket
@@ -15,15 +16,20 @@ import numpy as np
 import pytest
 
 from memewatchd import config
-from memewatchd.building import BATCH, BATCHES_UNDER_WAY, TRIES, Builder
+from memewatchd.commands import Commands
 from memewatchd.encoders.host import EncoderHost
 from memewatchd.encoders.models import Choice
 from memewatchd.errors import BadRequest, Degraded, StoreError, StoreUnavailable
-from memewatchd.in_use import ModelInUse
 from memewatchd.index.catalog import Catalog
 from memewatchd.index.state import StateKeeper, read_state
 from memewatchd.meme import Decoded, Digest, FrameSpec
-from memewatchd.reindexing import LOADS, Reindexer
+from memewatchd.protocol import parse_line
+from memewatchd.reindex.builder import BATCH, BATCHES_UNDER_WAY, TRIES, Builder
+from memewatchd.reindex.candidate import LOADS
+from memewatchd.reindex.in_use import ModelInUse
+from memewatchd.reindex.reindexer import Reindexer
+from memewatchd.search.ranking import Hit
+from memewatchd.search.search import Answer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -320,6 +326,9 @@ class Numbers:
         assert self.may.wait(PATIENCE_S)
         return np.array([len(text), int(self.fingerprint[-1])], np.float32)
 
+    def rest_pictures(self) -> int:
+        return 0
+
 
 class Collections:
     """What the store is asked, in order, and where the turn stood."""
@@ -424,3 +433,32 @@ def test_a_text_that_was_being_encoded_does_not_stay_for_the_next_model(tmp_path
     assert answer.result(PATIENCE_S).tolist() in ([3, 1], [3, 2])
     assert host.encode_text("cat").result(PATIENCE_S).tolist() == [3, 2]
     host.close()
+
+
+def test_an_answer_in_the_middle_of_the_swap_is_asked_for_again() -> None:
+    turn = [0]
+    asked: list[int] = []
+
+    class Searching:
+        """The first search sees the swap begin, the second sees it end, the third nothing."""
+
+        async def search(self, *_: object, typing: bool) -> Answer:
+            asked.append(turn[0])
+            if len(asked) == 1:
+                turn[0] = 1
+                asyncio.get_running_loop().call_later(0.02, turn.__setitem__, 0, 2)
+                raise ValueError("vectors of two lengths")
+            if len(asked) == 2:
+                turn[0] = 4
+                return Answer([Hit(b"/mixed.png", 1.0)])
+            return Answer([Hit(b"/right.png", 1.0)])
+
+    parts: dict[str, Any] = {"searcher": Searching(), "progress": None, "mirror": None, "about": dict}
+    commands = Commands(catalog=Catalog(), turn=lambda: turn[0], **parts)
+
+    async def ask() -> list[dict[str, Any]]:
+        return [reply async for reply in commands.handle(parse_line(b"cat"))]
+
+    (reply,) = asyncio.run(ask())
+    assert [hit["path"] for hit in reply["hits"]] == ["/right.png"]
+    assert asked == [0, 2, 4]
