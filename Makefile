@@ -18,7 +18,7 @@ BIN := .venv/bin
 WITH_PYTHON = python=$$(sh packaging/python.sh) && exec "$$python"
 SET_UP = $(WITH_PYTHON) packaging/bootstrap.py
 
-.PHONY: help run test lint check bench setup install-service uninstall-service lock train-bundled eval-bundled soak soak-systemd
+.PHONY: help run test lint check bench setup install-service uninstall-service lock train-bundled eval-bundled eval-search soak soak-systemd generated deb release-check
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 28
@@ -65,9 +65,26 @@ eval-bundled: ## measure the bundled model
 	@($(SET_UP) test)
 	@exec $(BIN)/python -m training.evaluate
 
+eval-search: ## measure what the search finds, on a meme set of its own (minutes; needs npm and apt-get once)
+	@($(SET_UP) run)
+	@($(SET_UP) test)
+	@$(BIN)/python -c 'import resvg_py' 2>/dev/null || $(BIN)/python -m pip install --quiet --requirement training/requirements.txt
+	@exec $(BIN)/python -m benchmarks.search --sweep
+
 soak: ## try hard to break it for SOAK_MINUTES, and write docs/reliability.md; more of it as root
 	@($(SET_UP) test)
 	@exec $(BIN)/python tests/soak --minutes $(SOAK_MINUTES) --seed $(SOAK_SEED) --write
 
 soak-systemd: ## as root: check the service under a real systemd, in a root of its own (minutes)
 	@exec $(BIN)/python tests/e2e/systemd/soak.py
+
+generated: ## write man pages and completions anew, from the programs' own tables
+	@($(SET_UP) test)
+	@exec $(BIN)/python packaging/generate.py
+
+deb: ## build the client as a Debian package in dist/ (needs dpkg-deb and no set-up)
+	@$(WITH_PYTHON) packaging/deb/build.py
+
+release-check: ## build wheel and sdist, install them in a clean environment and search there (minutes)
+	@($(SET_UP) run)
+	@exec $(BIN)/python packaging/release_check.py

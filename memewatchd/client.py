@@ -2,17 +2,19 @@
 
 Standard library only, and little of that: it is started at every keystroke. Results go to standard
 output, everything else to standard error.
+
+For other programs there is ``from memewatchd.client import Client`` (``desktop/api.py``).
 """
 
 from __future__ import annotations
 
-import json
 import os
-import socket
 import sys
 
 from memewatchd import __version__, protocol
-from memewatchd.desktop import arguments, output
+from memewatchd.desktop import arguments, connection, output
+from memewatchd.desktop.connection import ANSWER_S
+from memewatchd.desktop.trouble import NoAnswer, Refused, Trouble
 from memewatchd.protocol import EXIT_NO_DAEMON, EXIT_NOTHING, EXIT_OK, EXIT_REFUSED
 
 TYPE_CHECKING = False
@@ -20,24 +22,25 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import Any
 
+    from memewatchd.desktop.api import Answer, Client, Event, Failure, File, Hit
     from memewatchd.desktop.arguments import Arguments
     from memewatchd.desktop.output import Output
 
+# The names that other programs import from here; loaded when they are asked for.
+_API = ("Answer", "Client", "Event", "Failure", "File", "Hit")
+__all__ = ["Answer", "Client", "Event", "Failure", "File", "Hit", "NoAnswer", "main"]
+
 EXIT_INTERRUPTED = 130
 
-_ANSWER_S = 60.0  # a search waits 30 s at most, and a daemon that systemd starts needs its own start
+_CONVERTED_S = 300.0
 
 
-class NoAnswer(Exception):
-    """Nobody listens, or who listens doesn't answer."""
+def __getattr__(name: str) -> Any:
+    if name in _API:
+        from memewatchd.desktop import api
 
-
-class Refused(Exception):
-    """The daemon said no; ``code`` is the protocol's."""
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
+        return getattr(api, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -49,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         except arguments.UsageError as error:
             code = EXIT_REFUSED
             _complain(f"{error}\n  memewatch --help says more")
-        except Refused as error:
+        except (Refused, Trouble) as error:
             code = EXIT_REFUSED
             _complain(str(error))
         except NoAnswer as error:
@@ -92,50 +95,12 @@ def _complain(message: str) -> None:
 # Talking to the daemon -------------------------------------------------------------------------
 
 
-def _ask(asked: Arguments, request: Mapping[str, Any], answer_s: float | None = _ANSWER_S) -> Iterator[dict[str, Any]]:
-    """The replies to one request, as they come. Raises :class:`Refused`, :class:`NoAnswer`.
+def _ask(asked: Arguments, request: Mapping[str, Any], answer_s: float | None = ANSWER_S) -> Iterator[dict[str, Any]]:
+    """The replies to one request, as they come. Raises :class:`Refused`, :class:`NoAnswer`, :class:`Trouble`.
 
     ``answer_s``: how long one line may take; None is for ever.
     """
-    path = asked.socket or protocol.default_socket_path(os.environ)
-    raw = os.fsencode(os.path.abspath(os.path.expanduser(path)))
-    if len(raw) > protocol.SOCKET_PATH_BYTES:
-        raise arguments.UsageError(
-            f"the socket's path has {len(raw)} bytes, and a socket's may have {protocol.SOCKET_PATH_BYTES}"
-        )
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-        try:
-            # Connected without a time limit, because then a full queue means waiting and not an error.
-            connection.connect(raw)
-        except (OSError, ValueError) as error:
-            reason = error.strerror if isinstance(error, OSError) else error
-            raise NoAnswer(
-                f"no daemon answers at {path} ({reason}); start one with memewatchd --folder ~/Memes, or the"
-                " service with systemctl --user start memewatchd; --socket says where else to look"
-            ) from None
-        connection.settimeout(answer_s)
-        try:
-            connection.sendall(protocol.encode(request))
-            with connection.makefile("rb") as lines:
-                while line := lines.readline():
-                    yield _reply(line)
-        except TimeoutError:
-            raise NoAnswer(f"the daemon at {path} gave no answer within {answer_s:g} s") from None
-        except ConnectionError as error:
-            raise NoAnswer(f"the daemon at {path} hung up ({error.strerror})") from None
-    raise NoAnswer(f"the daemon at {path} hung up")
-
-
-def _reply(line: bytes) -> dict[str, Any]:
-    try:
-        reply = json.loads(line)
-        if reply.get("ok", True):
-            return dict(reply)
-        error = reply["error"]
-        code, message = str(error["code"]), str(error["message"])
-    except (ValueError, TypeError, KeyError, AttributeError):
-        raise NoAnswer("what answers there is no memewatchd") from None
-    raise Refused(code, message)
+    return connection.ask(asked.socket, request, answer_s)
 
 
 # The commands ----------------------------------------------------------------------------------
@@ -152,17 +117,79 @@ def _search(asked: Arguments, out: Output) -> int:
         request["limit"] = asked.limit
     if asked.min_score is not None:
         request["min_score"] = asked.min_score
+    if asked.like:
+        from memewatchd.desktop import clipboard, examples
+
+        # A launcher knows its rows by their addresses.
+        files = [os.fsdecode(clipboard.meme_path(one)) if one.startswith("file:/") else one for one in asked.like]
+        request["like"] = examples.read(files)
+    if asked.format in output.MENUS:
+        request["meta"] = True
+    line = _menu_line() if asked.format in output.MENUS else output.hit_line
     reply = next(_ask(asked, request))
     hits = reply["hits"]
     for hit in hits:
-        out.write(output.hit_line(hit, asked.format))
+        out.write(line(hit, asked.format))
+    if searched := reply.get("searched"):
+        out.flush()
+        _complain(f"searched: {searched}")
     if reply.get("partial"):
         out.flush()
         _complain("the model is still loading: found by name and words only")
     return EXIT_OK if hits else EXIT_NOTHING
 
 
+def _tag(asked: Arguments, out: Output) -> int:
+    from memewatchd.desktop import tagging
+
+    return tagging.run(asked.words, asked.format == "json", out, _complain)
+
+
+def _import(asked: Arguments, out: Output) -> int:
+    from memewatchd.desktop import importing
+
+    return importing.run(asked.words, asked.base, out, _complain)
+
+
+def _pick(asked: Arguments, _: Output) -> int:
+    from memewatchd.desktop import launchers
+
+    return launchers.pick(_patient(asked), asked.words, asked.launcher, asked.socket, os.environ)
+
+
+def _copy(asked: Arguments, _: Output) -> int:
+    from memewatchd.desktop import clipboard
+
+    if len(asked.words) != 1:
+        raise arguments.UsageError(f"copy needs the PATH of one meme, not {len(asked.words)}")
+    path = clipboard.meme_path(asked.words[0])
+    clipboard.copy(_patient(asked), path, os.environ, asked.form, asked.max_px)
+    return EXIT_OK
+
+
+def _add(asked: Arguments, out: Output) -> int:
+    from memewatchd.desktop import adding
+
+    if len(asked.words) + asked.clipboard != 1:
+        raise arguments.UsageError("add needs a FILE, a URL or --clipboard, and one of them")
+    source = asked.words[0] if asked.words else None
+    return adding.add(_patient(asked), source, asked.name, os.environ, out, _complain)
+
+
+def _patient(asked: Arguments) -> Callable[[Mapping[str, Any]], Iterator[dict[str, Any]]]:
+    """Asks, and waits for as long as converting a long animation may take."""
+    return lambda request: _ask(asked, request, _CONVERTED_S)
+
+
+def _menu_line() -> Callable[[Mapping[str, Any], str], bytes]:
+    from memewatchd.desktop import menus
+
+    return menus.Menu(os.environ).line
+
+
 def _list(asked: Arguments, out: Output) -> int:
+    if asked.format in output.MENUS:
+        return _files(asked, out, _menu_line(), meta=True, order="used")
     return _files(asked, out, output.file_line)
 
 
@@ -170,8 +197,16 @@ def _failed(asked: Arguments, out: Output) -> int:
     return _files(asked, out, output.failed_line)
 
 
-def _files(asked: Arguments, out: Output, line: Callable[[Mapping[str, Any], str], bytes]) -> int:
-    for reply in _ask(asked, {"op": asked.command}):
+def _duplicates(asked: Arguments, out: Output) -> int:
+    for number, reply in enumerate(_ask(asked, {"op": "duplicates"})):
+        if reply.get("end"):
+            break
+        out.write(output.group_lines(reply["group"], asked.format, first=number == 0))
+    return EXIT_OK
+
+
+def _files(asked: Arguments, out: Output, line: Callable[[Mapping[str, Any], str], bytes], **more: object) -> int:
+    for reply in _ask(asked, {"op": asked.command, **more}):
         if reply.get("end"):
             break
         out.write(line(reply["file"], asked.format))
@@ -183,16 +218,17 @@ def _status(asked: Arguments, out: Output) -> int:
     if asked.format == "json":
         out.write(output.as_json(status))
     else:
-        out.write(output.status_text(status).encode(errors="replace"))
+        colour = output.wants_colour(os.environ, sys.stdout is not None and sys.stdout.isatty())
+        out.write(output.status_text(status, colour).encode(errors="replace"))
     return EXIT_OK
 
 
 def _wait(asked: Arguments, _: Output) -> int:
-    request: dict[str, Any] = {"op": "wait"}
+    request: dict[str, Any] = {"op": "wait", **({"words": True} if asked.read_words else {})}
     if asked.timeout is not None:
         request["timeout"] = asked.timeout
     try:
-        next(_ask(asked, request, None if asked.timeout is None else asked.timeout + _ANSWER_S))
+        next(_ask(asked, request, None if asked.timeout is None else asked.timeout + ANSWER_S))
     except Refused as error:
         if error.code != "timeout":
             raise
@@ -214,6 +250,34 @@ def _rescan(asked: Arguments, _: Output) -> int:
     return EXIT_OK
 
 
+def _used(asked: Arguments, _: Output) -> int:
+    if not asked.words:
+        raise arguments.UsageError("used needs the PATH of a meme")
+    code = EXIT_OK
+    for word in asked.words:
+        path = os.path.abspath(os.fsencode(word))  # links stay: a linked meme is known by the link's path
+        try:
+            next(_ask(asked, {"op": "used", **protocol.path_fields(path)}))
+        except Refused as error:
+            _complain(str(error))
+            code = EXIT_REFUSED
+    return code
+
+
+def _reindex(asked: Arguments, _: Output) -> int:
+    if asked.milvus and not asked.model:
+        _complain(next(_ask(asked, {"op": "reindex", "milvus": asked.milvus}))["message"])
+        return EXIT_OK
+    if not asked.model or asked.milvus:
+        raise arguments.UsageError("reindex needs --model (a name as siglip2, a hub id or a folder), or --milvus URI")
+    model = os.path.expanduser(asked.model)
+    # The daemon stands in another folder. An OWNER/NAME that is also a folder here is the folder, as for memewatchd.
+    if model.startswith(".") or ("/" in model and os.path.isdir(model)):
+        model = os.path.abspath(model)
+    _complain(next(_ask(asked, {"op": "reindex", "model": model}))["message"])
+    return EXIT_OK
+
+
 def _simple(asked: Arguments, _: Output) -> int:
     next(_ask(asked, {"op": asked.command}))
     return EXIT_OK
@@ -221,14 +285,23 @@ def _simple(asked: Arguments, _: Output) -> int:
 
 _COMMANDS: dict[str, Callable[[Arguments, Output], int]] = {
     "search": _search,
+    "pick": _pick,
+    "copy": _copy,
+    "add": _add,
+    "tag": _tag,
+    "import": _import,
     "list": _list,
     "status": _status,
     "wait": _wait,
     "failed": _failed,
+    "duplicates": _duplicates,
     "events": _events,
     "rescan": _rescan,
     "pause": _simple,
     "resume": _simple,
+    "used": _used,
+    "forget-usage": _simple,
+    "reindex": _reindex,
 }
 
 

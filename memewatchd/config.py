@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import ipaddress
 import os
 import tomllib
 from dataclasses import dataclass
@@ -13,17 +14,20 @@ from urllib.parse import urlsplit
 import pathspec
 
 from memewatchd.errors import ConfigError
-from memewatchd.protocol import default_state_dir
+from memewatchd.protocol import MAX_PX, default_state_dir
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 LOG_LEVELS = ("debug", "info", "warning", "error")
+TENCENT = "tencent"
+TRANSLATORS = ("dictionary", TENCENT, "off")
 ENVIRONMENT_PREFIX = "MEMEWATCHD_"
 # Set by `make run`, which knows how its reader can call the client; not a setting of the daemon's.
 CLIENT_VARIABLE = "MEMEWATCHD_CLIENT"
 _NOT_SETTINGS = {CLIENT_VARIABLE, "MEMEWATCHD_CONFIG"}
 _PREFIX_MAX = 64
+_TOKEN_CHARACTERS = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +37,13 @@ class Settings:
     ``folders``: the watched roots as raw bytes. ``socket``: None where systemd or the default decides.
     ``milvus``: an absolute ``*.db`` path or an ``http(s)://host:port``. ``settle_ms``: milliseconds that a
     file must have kept its size and mtime, where the kernel can't tell that nobody writes to it any more.
-    ``exclude``: gitignore patterns. ``sources``: for each key, where its value came from.
+    ``translate``: who puts a Chinese query into English for a model that reads nothing else: "dictionary" (offline),
+    "tencent" (queries are sent to Tencent Cloud, with the keys in ``tencent_keys_file``) or "off". ``learn``: whether
+    memes that were picked are remembered. ``exclude``: gitignore patterns. ``http``: where the picture
+    wall listens as ``host:port``, "" for nowhere; ``http_token_file``: the token that it asks for, which beyond
+    loopback it must. ``thumbnails``: whether those that the desktop misses are made; ``paste_max_px``: the longer side
+    of a still picture that is copied. ``words``: whether the words in pictures are read, ``words_on_battery``: there,
+    too; ``index_on_battery``: whether many new files at once are. ``sources``: for each key, where its value came from.
     """
 
     folders: tuple[bytes, ...]
@@ -48,6 +58,17 @@ class Settings:
     exclude: tuple[str, ...]
     hub_endpoint: str
     proxy: str
+    translate: str
+    tencent_keys_file: Path | None
+    tencent_region: str
+    learn: bool
+    thumbnails: bool
+    paste_max_px: int
+    words: bool
+    words_on_battery: bool
+    index_on_battery: bool
+    http: str
+    http_token_file: Path | None
     sources: Mapping[str, str]
 
     @property
@@ -63,6 +84,47 @@ class Settings:
             return self.milvus_token_file.read_text(encoding="utf-8").strip()
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"milvus_token_file: can't read {self.milvus_token_file}: {error}") from error
+
+    def tencent_keys(self) -> tuple[str, str]:
+        """Tencent Cloud's SecretId and SecretKey, from a file that nobody else may read. Raises ConfigError."""
+        file = self.tencent_keys_file
+        if file is None:
+            raise ConfigError(
+                'translate = "tencent" needs tencent_keys_file: a file with the SecretId and the SecretKey, a line each'
+            )
+        try:
+            with file.open(encoding="utf-8") as stream:
+                mode = os.fstat(stream.fileno()).st_mode
+                keys = stream.read(4096).replace(":", " ").split()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"tencent_keys_file: can't read {file}: {error}") from error
+        if mode & 0o077:
+            raise ConfigError(f"tencent_keys_file: others can read {file}; close it with: chmod 600 '{file}'")
+        if len(keys) != 2:
+            raise ConfigError(f"tencent_keys_file: {file} must hold the SecretId and the SecretKey, a line each")
+        return keys[0], keys[1]
+
+    @property
+    def http_address(self) -> tuple[str, int]:
+        """Host and port of ``http``."""
+        parts = urlsplit(f"//{self.http}")
+        return parts.hostname or "", parts.port or 0
+
+    def http_token(self) -> str:
+        """What the picture wall asks for, "" for nothing. Raises ConfigError."""
+        if self.http_token_file is None:
+            return ""
+        file = self.http_token_file
+        try:
+            token = file.read_text(encoding="utf-8").strip()
+            mode = file.stat().st_mode
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"http_token_file: can't read {file}: {error}") from error
+        if mode & 0o077:
+            raise ConfigError(f"http_token_file: others may read {file}; chmod 600 {file}")
+        if len(token) < _TOKEN_CHARACTERS or not token.isascii() or not token.isprintable():
+            raise ConfigError(f"http_token_file: {file} must hold {_TOKEN_CHARACTERS} or more ASCII characters")
+        return token
 
 
 def _text(value: Any, base: Path) -> str:
@@ -136,6 +198,29 @@ def _level(value: Any, base: Path) -> str:
     return text
 
 
+def _translator(value: Any, base: Path) -> str:
+    text = _text(value, base).lower()
+    if text not in TRANSLATORS:
+        raise ValueError(f"must be one of {', '.join(TRANSLATORS)}, not {text!r}{_near(text, TRANSLATORS)}")
+    return text
+
+
+def _region(value: Any, base: Path) -> str:
+    text = _text(value, base)
+    # It goes into a header of a signed request.
+    if not text.isascii() or not text.replace("-", "").isalnum():
+        raise ValueError(f"must be a region of Tencent Cloud, such as ap-guangzhou, not {text!r}")
+    return text
+
+
+def _flag(value: Any, base: Path) -> bool:
+    given = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+    flag = given.get(value.lower()) if isinstance(value, str) else value  # the environment has words only
+    if not isinstance(flag, bool):
+        raise ValueError(f"must be true or false, not {value!r}")
+    return flag
+
+
 def _milliseconds(value: Any, base: Path) -> int:
     number = int(value) if isinstance(value, str) and value.isdecimal() else value
     if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number <= 60_000:
@@ -161,6 +246,29 @@ def _endpoint(value: Any, base: Path) -> str:
     return text
 
 
+def _pixels(value: Any, base: Path) -> int:
+    number = int(value) if isinstance(value, str) and value.isdecimal() else value
+    if isinstance(number, bool) or not isinstance(number, int) or not 16 <= number <= MAX_PX:
+        raise ValueError(f"must be 16 to {MAX_PX} pixels, not {value!r}")
+    return number
+
+
+def _http(value: Any, base: Path) -> str:
+    text = _text(value, base)
+    if not text:
+        return ""
+    try:
+        parts = urlsplit(f"//{text}")
+        host, port = parts.hostname or "", parts.port
+        if host != "localhost":
+            ipaddress.ip_address(host)
+    except ValueError:
+        host, port = "", None
+    if not host or not port or parts.path or parts.query or parts.fragment or "@" in text:
+        raise ValueError(f"must be an address and a port, as 127.0.0.1:8088, not {text!r}")
+    return text
+
+
 _READERS: Mapping[str, Callable[[Any, Path], Any]] = {
     "folder": _folders,
     "socket": _socket,
@@ -174,6 +282,17 @@ _READERS: Mapping[str, Callable[[Any, Path], Any]] = {
     "exclude": _patterns,
     "hub_endpoint": _endpoint,
     "proxy": _endpoint,
+    "http": _http,
+    "http_token_file": _path,
+    "translate": _translator,
+    "tencent_keys_file": _path,
+    "tencent_region": _region,
+    "learn": _flag,
+    "thumbnails": _flag,
+    "paste_max_px": _pixels,
+    "words": _flag,
+    "words_on_battery": _flag,
+    "index_on_battery": _flag,
 }
 KEYS = tuple(_READERS)
 
@@ -222,10 +341,34 @@ def load(flags: Mapping[str, Any], environ: Mapping[str, str], config: str | Non
         exclude=values.get("exclude", ()),
         hub_endpoint=values.get("hub_endpoint", ""),
         proxy=values.get("proxy", ""),
+        translate=values.get("translate", "dictionary"),
+        tencent_keys_file=values.get("tencent_keys_file"),
+        tencent_region=values.get("tencent_region", "ap-guangzhou"),
+        learn=values.get("learn", True),
+        thumbnails=values.get("thumbnails", True),
+        paste_max_px=values.get("paste_max_px", 512),
+        words=values.get("words", True),
+        words_on_battery=values.get("words_on_battery", False),
+        index_on_battery=values.get("index_on_battery", False),
+        http=values.get("http", ""),
+        http_token_file=values.get("http_token_file"),
         sources=sources,
     )
     settings.milvus_token()
+    if settings.translate == TENCENT:
+        settings.tencent_keys()
+    _refuse_open_wall(settings)
     return settings
+
+
+def _refuse_open_wall(settings: Settings) -> None:
+    if not settings.http_token() and settings.http:
+        host, _ = settings.http_address
+        if host != "localhost" and not ipaddress.ip_address(host).is_loopback:
+            raise ConfigError(
+                f"{settings.sources['http']}: {settings.http} can be reached from other machines, so"
+                " http_token_file must name a file with a token; or use 127.0.0.1"
+            )
 
 
 @dataclass(frozen=True, slots=True)

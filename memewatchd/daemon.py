@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import os
 import resource
@@ -21,11 +22,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from memewatchd import __version__, config, offline
+from memewatchd import __version__, cache_names, config, offline
 from memewatchd.announce import Announcer, client_command
 from memewatchd.commands import Commands
 from memewatchd.encoders import models
 from memewatchd.encoders.host import EncoderHost
+from memewatchd.encoders.tencent import Tencent
+from memewatchd.encoders.translate import OFF, TENCENT, Translator
 from memewatchd.errors import AlreadyRunning, ConfigError, MemewatchError, StoreError
 from memewatchd.folder.dirty import DirtySet
 from memewatchd.folder.ignore import Ignore
@@ -38,15 +41,29 @@ from memewatchd.index.ledger import Ledger
 from memewatchd.index.state import StateKeeper, ensure_private_dir, lock_state
 from memewatchd.index.store import Store
 from memewatchd.intake import Intake
+from memewatchd.pictures import kinds, ocr
+from memewatchd.pictures.export import Exporter
+from memewatchd.pictures.kinds import can_read_videos
 from memewatchd.pictures.pool import DecodePool, Limits
+from memewatchd.pictures.renderer import Renderer
+from memewatchd.pictures.thumbnails import Thumbnailer
 from memewatchd.progress import Progress
 from memewatchd.protocol import EXIT_ALREADY_RUNNING, EXIT_CONFIG, default_socket_path
 from memewatchd.query_socket import Door
 from memewatchd.reader import Reader
+from memewatchd.reindex.copier import Copier
+from memewatchd.reindex.in_use import ModelInUse
+from memewatchd.reindex.reindexer import Reindexer
+from memewatchd.search.calibrator import Calibrator
+from memewatchd.search.examples import Examples
 from memewatchd.search.search import Searcher
+from memewatchd.search.usage import Usage
+from memewatchd.second_pass import OFF as WORDS_OFF
+from memewatchd.second_pass import SecondPass
 from memewatchd.service.journal import log_handler
 from memewatchd.service.notify import LOADING_S, Notifier, inherited_socket
-from memewatchd.service.sandbox import require_network, sandbox
+from memewatchd.service.power import Battery
+from memewatchd.service.sandbox import is_hidden, require_network, sandbox
 from memewatchd.sync import Mirror
 
 if TYPE_CHECKING:
@@ -55,8 +72,9 @@ if TYPE_CHECKING:
 
     from memewatchd.config import Settings
     from memewatchd.encoders.clip import ClipEncoder
+    from memewatchd.encoders.host import Encoder
     from memewatchd.encoders.models import Choice
-    from memewatchd.meme import FrameSpec
+    from memewatchd.service.web.server import WebServer
 
 log = logging.getLogger(__name__)
 
@@ -77,13 +95,16 @@ OPEN_FILES = 4096
 @click.option("--model", metavar="MODEL", help="auto, bundled, siglip2, chinese-clip, clip, a hub id, or a folder.")
 @click.option("--state-dir", metavar="DIR", help="Where the index and the state live.")
 @click.option("--config", "config_file", metavar="FILE", help="Settings in TOML, keys as these flags with _.")
+@click.option("--http", metavar="HOST:PORT", help="Serve the picture wall there, as 127.0.0.1:8088 (off).")
+@click.option("--http-token-file", metavar="FILE", help="A file with the token that the wall asks for.")
 @click.option("--log-level", metavar="LEVEL", help="debug, info, warning or error.")
+@click.option("--download", metavar="MODEL", help="Download a model, and end.")
 @click.option("--check", is_flag=True, help="Check all settings, print them, and end.")
 @click.option(
     "--reset", is_flag=True, help="Forget the index (never the pictures), and end. Says what goes, then asks."
 )
 @click.version_option(__version__, prog_name="memewatchd")
-def _program(config_file: str | None, check: bool, reset: bool, **flags: Any) -> int:
+def _program(config_file: str | None, download: str | None, check: bool, reset: bool, **flags: Any) -> int:
     """Watch folders of memes and answer searches in words.
 
     Every flag may also stand in the environment (MEMEWATCHD_FOLDER, …) or in
@@ -92,6 +113,8 @@ def _program(config_file: str | None, check: bool, reset: bool, **flags: Any) ->
     settings = config.load(flags, os.environ, config_file)
     if check:
         return offline.check(settings, os.environ)
+    if download:
+        return offline.download(settings, download, os.environ)
     if reset:
         return offline.reset(settings)
     return _run(settings)
@@ -181,6 +204,8 @@ class Daemon:
             require_network(f"milvus = {settings.milvus}")
         elif self._choice.folder is None:
             require_network(f"the model {self._choice.name}, which is to be downloaded,")
+        if settings.translate == TENCENT:
+            require_network('translate = "tencent"')
         self._stopping = threading.Event()
 
         self._catalog = Catalog()
@@ -189,7 +214,7 @@ class Daemon:
         self._announcer = Announcer(self._progress, self._catalog, enabled=announcing, client=self._client)
         self._engine = Engine(settings.milvus, settings.milvus_token(), settings.state_dir)
         self._store = Store(self._engine, settings.collection_prefix)
-        self._ledger = Ledger(self._store, self._catalog)
+        self._ledger = Ledger(self._store, self._catalog, words=self._store)
 
         workers = max(1, min(4, len(os.sched_getaffinity(0))))
         limits = Limits()
@@ -197,14 +222,61 @@ class Daemon:
         self._dirty = DirtySet(settings.folders)
         # EncoderHost's Protocol names what it needs; ClipEncoder is known to the thread that loads it only.
         self._host = EncoderHost(self._load_model, on_change=self._dirty.wake)
+        self._usage = Usage(settings.state_dir, enabled=settings.learn)
+        self._translator = Translator(
+            lambda: self._host.is_english_only,
+            remote=_tencent(settings) if settings.translate == TENCENT else None,
+            enabled=settings.translate != OFF,
+        )
+        self._renderer = Renderer()
+        self._thumbnailer = Thumbnailer(
+            cache_names.thumbnails_dir(environ),
+            files=lambda: [(row.path, row.stat.mtime_ns) for row in self._catalog.searchable()],
+            generation=lambda: self._catalog.generation,
+            is_idle=lambda: self._progress.scanned and not self._progress.pending,
+        )
+        self._calibrator = Calibrator(self._host, self._store, self._catalog)
+        self._in_use = ModelInUse(
+            self._choice,
+            host=self._host,
+            keeper=self._keeper,
+            store=self._store,
+            ledger=self._ledger,
+            catalog=self._catalog,
+            forget=self._calibrator.forget,
+            taken=self._taken_over,
+        )
+        self._reindexer = Reindexer(
+            settings=settings,
+            environ=environ,
+            keeper=self._keeper,
+            in_use=self._in_use,
+            store=self._store,
+            decoder=self._pool,
+            catalog=self._catalog,
+            wake=self._dirty.wake,
+            say=self._say_from_elsewhere,
+        )
+        self._copier = Copier(settings=settings, in_use=self._in_use, source=self._store, catalog=self._catalog)
         settle_s = settings.settle_ms / 1000
         intake = Intake(
-            Reader(settle_s, limits.max_bytes),
+            Reader(settle_s, limits.max_bytes, videos=can_read_videos()),
             self._pool,
             self._host,
             self._catalog,
             window=4 * workers + 8,
             wake=self._dirty.wake,
+        )
+        self._reader = ocr.WordReader()
+        words = SecondPass(
+            reader=self._reader,
+            reader_id=ocr.reader_id(),
+            catalog=self._catalog,
+            ledger=self._ledger,
+            progress=self._progress,
+            wake=self._dirty.wake,
+            off=WORDS_OFF if not settings.words else "" if ocr.is_installed() else f"not installed: {ocr.INSTALL}",
+            read_on_battery=settings.words_on_battery,
         )
         ignore = Ignore(settings.exclude)
         known = self._keeper.state.roots
@@ -222,15 +294,25 @@ class Daemon:
             catalog=self._catalog,
             intake=intake,
             model=self._host,
-            activate=self._activate,
+            activate=self._in_use.activate,
             remember_roots=self._remember_roots,
             progress=self._progress,
             settle_s=settle_s,
+            words=words,
+            reindexer=self._reindexer,
+            battery=None if settings.index_on_battery else Battery(),
         )
         self._searcher = Searcher(
             self._host,
             self._store,
             self._catalog,
+            roots=settings.folders,
+            translate=lambda text, typing: self._translator.translate(text, partial=typing).text,
+            examples=Examples(
+                self._pool, self._host, self._store, self._catalog, lambda: self._host.wait(0).spec
+            ).vectors,
+            calibrator=self._calibrator,
+            weight=self._usage.weight,
             is_open=lambda: self._mirror.is_open,
             is_active=lambda: self._mirror.is_active,
             problem=lambda: self._progress.problems.get("index", ""),
@@ -242,8 +324,14 @@ class Daemon:
             progress=self._progress,
             mirror=self._mirror,
             about=self._about,
+            usage=self._usage,
+            reindexer=self._reindexer,
+            copier=self._copier,
+            turn=lambda: self._in_use.turn,
+            exporter=Exporter(self._renderer, cache_names.paste_dir(environ), settings.folders, settings.paste_max_px),
         )
         self._door = Door(commands.handle)
+        self._wall = self._make_wall(commands) if settings.http else None
 
     async def serve(self, inherited: socket.socket | None) -> None:
         """Open the door, start everything, serve until a signal; end all of it in reverse, within 5 s."""
@@ -257,15 +345,25 @@ class Daemon:
             inherited = None
 
         self._notifier.extend(LOADING_S)
+        if self._wall is not None:
+            await self._wall.open()
         await self._door.open(path, inherited)
         self._notifier.ready("the door is open; looking at the folders")
         with ExitStack() as unwind:
+            self._searcher.warm()
             unwind.callback(self._searcher.close)
+            unwind.callback(self._translator.close)
             unwind.callback(_bounded, "milvus-close", self._engine.close, STOP_MILVUS_S)
             self._host.start()
             unwind.callback(self._host.close)
+            unwind.callback(self._reindexer.close)
+            unwind.callback(self._copier.close)
             self._pool.start()
             unwind.callback(self._pool.close)
+            unwind.callback(self._reader.close)
+            unwind.callback(self._renderer.close)
+            self._start_thumbnails()
+            unwind.callback(self._thumbnailer.close)
             mirror = threading.Thread(target=self._mirror.run, name="sync", daemon=True)
             mirror.start()
             unwind.callback(mirror.join, STOP_MIRROR_S)
@@ -280,7 +378,10 @@ class Daemon:
                         text=self._in_short,
                     )
                 ),
-                asyncio.create_task(self._announcer.follow(lambda: models.advice(self._choice.name))),
+                asyncio.create_task(
+                    self._searcher.keep_calibrated(lambda: self._progress.state in ("settled", "paused"))
+                ),
+                asyncio.create_task(self._announcer.follow(self._advice)),
             ]
             await stop.wait()
             self._notifier.stopping()
@@ -288,9 +389,35 @@ class Daemon:
             for helper in helpers:
                 helper.cancel()
             await asyncio.gather(*helpers, return_exceptions=True)
+            if self._wall is not None:
+                await self._wall.close()
             await self._door.close()
         self._announcer.say("Stopped. Nothing is lost: the next start goes on from here.")
         log.info("stopped")
+
+    def _make_wall(self, commands: Commands) -> WebServer:
+        """The picture wall, which only those who want it load. Raises ConfigError."""
+        from memewatchd.service.web.inside import Inside
+        from memewatchd.service.web.server import WebServer
+
+        host, port = self._settings.http_address
+        inside = Inside(
+            handle=commands.handle,
+            known=self._catalog,
+            folders=self._settings.folders,
+            sniff=functools.partial(kinds.sniff, videos=kinds.can_read_videos()),
+            thumbnail=self._thumbnailer.find,
+        )
+        return WebServer(inside, self._environ, host=host, port=port, token=self._settings.http_token())
+
+    def _start_thumbnails(self) -> None:
+        if not self._settings.thumbnails:
+            return
+        folder = cache_names.thumbnails_dir(self._environ)
+        if is_hidden(folder):
+            log.info("no thumbnails are made: the sandbox gives us a %s that nobody else sees", folder)
+        else:
+            self._thumbnailer.start()
 
     def _greet(self, path: str | None) -> None:
         settings = self._settings
@@ -299,6 +426,8 @@ class Daemon:
         self._announcer.say(f"memewatchd {__version__} watches {folders} with the model {self._choice.name}")
         if path is not None:
             self._announcer.say(f"Search, in another terminal:  {self._client} search angry cat")
+            if self._wall is not None:
+                self._announcer.say(f"Or look at them:  {self._wall.url}")
             self._announcer.say("Ctrl-C stops; what is indexed stays indexed.")
 
     # ---- called by the parts, each in its own thread
@@ -306,7 +435,7 @@ class Daemon:
     def _load_model(self) -> ClipEncoder:
         """The host's text thread."""
         settings = self._settings
-        return models.load(
+        encoder = models.load(
             self._choice,
             endpoint=settings.hub_endpoint,
             proxy=settings.proxy,
@@ -315,6 +444,8 @@ class Daemon:
             beat=self._host.loading,
             stopping=self._stopping.is_set,
         )
+        self._warm_dictionary(encoder)
+        return encoder
 
     def _say_from_elsewhere(self, line: str) -> None:
         log.info("%s", line)
@@ -329,18 +460,16 @@ class Daemon:
             raise StoreError(str(error)) from error
         self._engine.revive(token)
         self._store.open_files()
+        self._store.open_words()
 
-    def _activate(self) -> FrameSpec:
-        """The sync thread, once the model is loaded: its pictures are the index from now on."""
-        encoder = self._host.wait(0)
-        self._ledger.use_model(encoder.fingerprint, encoder.dim)
-        before = self._keeper.state
-        if before.fingerprint not in ("", encoder.fingerprint):
-            log.info(
-                "the index was built with %s; this is another, the old one is kept", before.model or "another model"
-            )
-        self._keeper.change(fingerprint=encoder.fingerprint, model=self._choice.name)
-        return encoder.spec
+    def _taken_over(self, encoder: Encoder) -> None:
+        """The sync thread: another model is in use."""
+        self._mirror.adopt(encoder.spec)
+        self._warm_dictionary(encoder)
+
+    def _warm_dictionary(self, encoder: Encoder) -> None:
+        if encoder.is_english_only:
+            threading.Thread(target=self._translator.warm, name="dictionary", daemon=True).start()
 
     def _remember_roots(self) -> None:
         """The sync thread."""
@@ -356,9 +485,14 @@ class Daemon:
         state = "ready" if self._host.ready else "failed" if self._host.failed else "loading"
         away = self._progress.away
         return {
-            "model": self._choice.name,
+            "model": self._in_use.name,
             "model_state": state,
-            "advice": models.advice(self._choice.name),
+            "advice": self._advice(),
+            "reindex": self._reindexer.status or self._copier.status,
+            "translation": self._translator.description,
+            "learning": self._usage.enabled,
+            "bm25": self._store.has_bm25,
+            "calibrated": self._calibrator.pictures,
             "engine": self._engine.description,
             "sandbox": sandbox(),
             "watching": mode,
@@ -369,6 +503,11 @@ class Daemon:
             ],
         }
 
+    def _advice(self) -> list[str]:
+        """What there is to say of the model: how far the next one is, or what people should know of this one."""
+        lines = [line for line in (self._reindexer.line, self._copier.line) if line]
+        return lines or models.advice(self._in_use.name)
+
     def _is_alive(self) -> bool:
         now = time.monotonic()
         return now - self._mirror.beaten_at < MIRROR_STUCK_S and self._host.beat(now)
@@ -377,6 +516,11 @@ class Daemon:
         """A line for ``systemctl status``."""
         failed = f", {self._catalog.failed} failed" if self._catalog.failed else ""
         return f"{self._progress.state}: {self._catalog.indexed} indexed, {self._progress.pending} pending{failed}"
+
+
+def _tencent(settings: Settings) -> Tencent:
+    """Raises ConfigError."""
+    return Tencent(*settings.tencent_keys(), settings.tencent_region, proxy=settings.proxy)
 
 
 def _bounded(name: str, function: Callable[[], None], seconds: float) -> None:

@@ -1,4 +1,4 @@
-"""What `memewatchd` does besides serving: check its settings, forget its index. Both say what they do and end."""
+"""What `memewatchd` does besides serving: check its settings, forget its index, download a model. All end when done."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from memewatchd import config
-from memewatchd.encoders import models
+from memewatchd.encoders import hub, models
 from memewatchd.folder.ignore import Ignore
 from memewatchd.index.engine import Engine
 from memewatchd.index.state import STATE_FILE, StateKeeper, ensure_private_dir, lock_state
@@ -33,6 +33,25 @@ def check(settings: Settings, environ: Mapping[str, str]) -> int:
     for folder in settings.folders:
         if not os.path.isdir(folder):
             click.echo(f"note: {os.fsdecode(folder)} isn't there (yet)", err=True)
+    return 0
+
+
+def download(settings: Settings, model: str, environ: Mapping[str, str]) -> int:
+    """``--download``: put a model where every daemon of this user finds it, one without network too.
+
+    Raises ConfigError (there is no such model), EncoderError (it can't be had).
+    """
+    choice = models.choose(model, "", environ)
+    folder = choice.folder or hub.download(
+        choice.repo,
+        endpoint=settings.hub_endpoint,
+        proxy=settings.proxy,
+        environ=environ,
+        say=click.echo,
+        beat=lambda: None,
+        stopping=lambda: False,
+    )
+    click.echo(f"{choice.name} is in {folder}; to use it: memewatch reindex --model {choice.name}")
     return 0
 
 

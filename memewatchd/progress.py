@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 # The rate is that of the last seconds, so that an ETA follows a change of pace.
 RATE_WINDOW_S = 20.0
+WORDS_WINDOW_S = 60.0  # reading is slow
 LISTENER_BACKLOG = 1_000
 
 
@@ -41,6 +42,46 @@ class Walk:
     remaining: set[bytes] | None = None  # None until the walk has begun and ended
 
 
+@dataclass(slots=True)
+class WordsWait:
+    """Someone waits until the words of all pictures that are unread now are known; ``remaining``: digests."""
+
+    done: Future[None] = field(default_factory=Future)
+    remaining: set[str] | None = None  # None until they have been counted
+
+
+class Pace:
+    """How fast something goes: the rate of the last ``window_s`` seconds. Thread-safe."""
+
+    def __init__(self, window_s: float, clock: Callable[[], float]) -> None:
+        self._window_s = window_s
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._counts: deque[tuple[float, int]] = deque()
+
+    def count(self, number: int) -> None:
+        """``number`` more are done."""
+        with self._lock:
+            self._counts.append((self._clock(), number))
+            self._forget_old()
+
+    @property
+    def rate(self) -> float:
+        """So many a second; 0.0 where too few were counted to say."""
+        with self._lock:
+            self._forget_old()
+            if len(self._counts) < 2:
+                return 0.0
+            # The first entry only opens the window: what it counts was done before it.
+            span = self._clock() - self._counts[0][0]
+            return sum(number for _, number in list(self._counts)[1:]) / span if span > 0 else 0.0
+
+    def _forget_old(self) -> None:
+        horizon = self._clock() - self._window_s
+        while self._counts and self._counts[0][0] < horizon:
+            self._counts.popleft()
+
+
 class Progress:
     """Counters and waiters. ``encoded`` counts distinct digests that went through the picture tower."""
 
@@ -55,10 +96,20 @@ class Progress:
         """Whether the first full scan has been compared with the index."""
         self.problems: dict[str, str] = {}
         """What makes the state ``degraded``: who says so → a sentence with the remedy."""
+        self.holding = ""
+        """Why bulk indexing waits although it could go on; "" if it doesn't wait."""
         self.away: dict[bytes, str] = {}
         """Roots that are away, and why."""
-        self._settled_at: deque[tuple[float, int]] = deque()
+        self.words_pending = 0
+        """Pictures whose words are still to be read."""
+        self.words_off = "nothing reads the words in pictures here"
+        """Why no words are read, ever; "" if they are."""
+        self.words_state = ""
+        """How reading goes, in words: "reading", "done", or why not."""
+        self._settling = Pace(RATE_WINDOW_S, clock)
+        self._reading = Pace(WORDS_WINDOW_S, clock)
         self._walks: list[Walk] = []
+        self._words_waits: list[WordsWait] = []
         self._listeners: set[Listener] = set()
 
     # ---- state
@@ -81,20 +132,12 @@ class Progress:
 
     def count_settled(self, files: int) -> None:
         """``files`` more are settled; feeds the rate."""
-        with self._lock:
-            self._settled_at.append((self._clock(), files))
-            self._forget_old()
+        self._settling.count(files)
 
     @property
     def rate(self) -> float:
         """Files settled per second, lately; 0.0 when nothing is under way."""
-        with self._lock:
-            self._forget_old()
-            if len(self._settled_at) < 2 or not self.pending:
-                return 0.0
-            # The first entry only opens the window: its files were done before it.
-            span = self._clock() - self._settled_at[0][0]
-            return sum(files for _, files in list(self._settled_at)[1:]) / span if span > 0 else 0.0
+        return self._settling.rate if self.pending else 0.0
 
     @property
     def eta_s(self) -> float | None:
@@ -102,10 +145,20 @@ class Progress:
         rate = self.rate
         return self.pending / rate if rate and self.pending else None
 
-    def _forget_old(self) -> None:
-        horizon = self._clock() - RATE_WINDOW_S
-        while self._settled_at and self._settled_at[0][0] < horizon:
-            self._settled_at.popleft()
+    def count_read(self, pictures: int) -> None:
+        """The words of so many more pictures have been read."""
+        self._reading.count(pictures)
+
+    @property
+    def words_rate(self) -> float:
+        """Pictures whose words were read per second, lately; 0.0 when none is to be read."""
+        return self._reading.rate if self.words_pending else 0.0
+
+    @property
+    def words_eta_s(self) -> float | None:
+        """Seconds until all words are read at the present rate; None where that isn't known."""
+        rate, pending = self.words_rate, self.words_pending
+        return pending / rate if rate and pending else None
 
     # ---- waiters
 
@@ -158,6 +211,42 @@ class Progress:
         with self._lock:
             if walk in self._walks:
                 self._walks.remove(walk)
+
+    def new_words_wait(self) -> WordsWait:
+        """A ticket for the words of all that is unread when it is next counted."""
+        wait = WordsWait()
+        with self._lock:
+            self._words_waits.append(wait)
+        return wait
+
+    @property
+    def someone_waits_for_words(self) -> bool:
+        """Whether a ticket for words is out."""
+        return bool(self._words_waits)
+
+    def words_left(self, unread: set[str]) -> None:
+        """Just counted: the words of these digests are still unknown. Whoever waits for others waits no more."""
+        with self._lock:
+            for wait in list(self._words_waits):
+                wait.remaining = unread if wait.remaining is None else wait.remaining & unread
+                if not wait.remaining:
+                    self._words_waits.remove(wait)
+                    with contextlib.suppress(InvalidStateError):
+                        wait.done.set_result(None)
+
+    def fail_words(self, error: MemewatchError) -> None:
+        """Nobody's wait for words would end; this is why."""
+        with self._lock:
+            for wait in self._words_waits:
+                with contextlib.suppress(InvalidStateError):
+                    wait.done.set_exception(error)
+            self._words_waits.clear()
+
+    def drop_words_wait(self, wait: WordsWait) -> None:
+        """Whoever waited has gone."""
+        with self._lock:
+            if wait in self._words_waits:
+                self._words_waits.remove(wait)
 
     def _finish(self) -> None:
         for walk in [walk for walk in self._walks if walk.remaining == set()]:

@@ -35,6 +35,13 @@ SEARCH_WAIT_S = 30.0
 """How long a search waits for the model where the request names no ``timeout``."""
 TIMEOUT_MAX_S = 365 * 24 * 3600
 
+EXPORT_FORMS = ("auto", "png", "gif", "uri")
+"""What a meme can be handed out as: auto is png for a still and gif for what moves; uri is the file as it is."""
+MAX_PX = 8192
+MAX_EXAMPLES = 16
+"""Pictures in one ``like``."""
+LIST_ORDERS = ("path", "used")
+
 SOCKET_PATH_BYTES = 107
 """What fits into ``sockaddr_un.sun_path`` beside its closing NUL (unix(7))."""
 
@@ -129,6 +136,61 @@ def _wait_seconds(key: str, value: Any) -> float:
     return seconds
 
 
+def _base64(key: str, value: Any) -> bytes:
+    try:
+        return binascii.a2b_base64(_text(key, value).encode("ascii"), strict_mode=True)
+    except ValueError:
+        raise BadRequest(f"{key} must be standard base64, padded") from None
+
+
+def _form(key: str, value: Any) -> str:
+    if value not in EXPORT_FORMS:
+        raise BadRequest(f"{key} must be one of {', '.join(EXPORT_FORMS)}, not {_shown(value)}")
+    return str(value)
+
+
+def _order(key: str, value: Any) -> str:
+    if value not in LIST_ORDERS:
+        raise BadRequest(f"{key} must be one of {', '.join(LIST_ORDERS)}, not {_shown(value)}")
+    return str(value)
+
+
+def _pixels(key: str, value: Any) -> int:
+    if type(value) is not int or not 1 <= value <= MAX_PX:
+        raise BadRequest(f"{key} must be a whole number from 1 to {MAX_PX}, not {_shown(value)}")
+    return value
+
+
+class Example:
+    """A picture that is asked with: a path, or the bytes of a file, or both (the path then names it)."""
+
+    __slots__ = ("data", "path")
+
+    def __init__(self, path: bytes = b"", data: bytes = b"") -> None:
+        self.path = path
+        self.data = data
+
+
+def _examples(key: str, value: Any) -> list[Example]:
+    if type(value) is not list or not 1 <= len(value) <= MAX_EXAMPLES:
+        raise BadRequest(f"{key} must be a list of 1 to {MAX_EXAMPLES} pictures")
+    examples = []
+    for number, item in enumerate(value):
+        name = f"{key}[{number}]"
+        if type(item) is not dict or not item.keys() & {"path", "path_b64", "data_b64"}:
+            raise BadRequest(f'{name} must be {{"path": …}} or {{"data_b64": …}}, not {_shown(item)}')
+        path = os.fsencode(_text(f"{name}.path", item["path"])) if "path" in item else b""
+        if "path_b64" in item:
+            path = _base64(f"{name}.path_b64", item["path_b64"])
+        if path and not path.startswith(b"/"):
+            raise BadRequest(f"{name}.path must be absolute, not {_shown(item.get('path', ''))}")
+        data = _base64(f"{name}.data_b64", item["data_b64"]) if "data_b64" in item else b""
+        if not (path or data):
+            raise BadRequest(f"{name} is empty")
+        examples.append(Example(path, data))
+    return examples
+
+
 def _later(key: str, value: Any) -> Any:
     raise BadRequest(f"{key} is not there yet")
 
@@ -140,22 +202,32 @@ OPS: dict[str, dict[str, tuple[Check, Any]]] = {
         "timeout": (_search_seconds, None),
         "min_score": (_number, None),
         "partial": (_flag, False),
-        "like": (_later, None),
+        "meta": (_flag, False),
+        "like": (_examples, None),
     },
-    "list": {},
+    "list": {"meta": (_flag, False), "order": (_order, "path")},
     "status": {},
-    "wait": {"timeout": (_wait_seconds, None), "words": (_later, None)},
+    "wait": {"timeout": (_wait_seconds, None), "words": (_flag, False)},
     "failed": {},
+    "duplicates": {},
     "events": {},
     "rescan": {"forget_missing": (_flag, False)},
     "pause": {},
     "resume": {},
+    "used": {"path": (_text, None), "path_b64": (_base64, None)},
+    "forget-usage": {},
+    "reindex": {"model": (_text, None), "milvus": (_text, None)},
+    "export": {
+        "path": (_text, None),
+        "path_b64": (_base64, None),
+        "as": (_form, "auto"),
+        "max_px": (_pixels, None),
+        "inline": (_flag, False),
+    },
 }
 """op → key → (check, default). A check returns the value to use, or raises :class:`BadRequest`."""
 
-LATER_OPS = ("reindex", "duplicates", "used", "forget-usage", "export")
-
-CHANGING_OPS = frozenset({"rescan", "pause", "resume", *LATER_OPS})
+CHANGING_OPS = frozenset({"rescan", "pause", "resume", "used", "forget-usage", "reindex"})
 """Ops that are carried out even where the client hangs up before the answer."""
 
 
@@ -247,7 +319,7 @@ def check_line(line: Line) -> Request:
         raise BadRequest(f"op must be a string, not {_shown(op)}")
     keys = OPS.get(op)
     if keys is None:
-        raise UnknownOp(f"the op {op} is not there yet" if op in LATER_OPS else f"there is no op {_shown(op)}")
+        raise UnknownOp(f"there is no op {_shown(op)}")
     args = {}
     for key, (check, default) in keys.items():
         args[key] = check(key, body[key]) if key in body else default

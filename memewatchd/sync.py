@@ -8,10 +8,12 @@ writes. When in doubt: look again, compare, repair.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import threading
 import time
 from collections import deque
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from itertools import chain
 from typing import TYPE_CHECKING, Protocol
@@ -20,13 +22,16 @@ from memewatchd.errors import Degraded, EncoderError, MemewatchError, Paused
 from memewatchd.folder.dirty import Dirty
 from memewatchd.folder.plan import Plan, make_plan
 from memewatchd.meme import FileStat
+from memewatchd.pictures.tags import read_tags
+from memewatchd.priority import yielding_disk
 from memewatchd.progress import Event
-from memewatchd.words import name_words
+from memewatchd.words import searchable_text, tag_keys
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from memewatchd.folder.dirty import DirtySet
+    from memewatchd.folder.plan import Move
     from memewatchd.folder.roots import RootState
     from memewatchd.folder.scan import Disk, Look
     from memewatchd.index.catalog import Catalog
@@ -34,6 +39,7 @@ if TYPE_CHECKING:
     from memewatchd.intake import Finished, Intake
     from memewatchd.meme import FileRow, FrameSpec
     from memewatchd.progress import Progress
+    from memewatchd.service.power import Battery
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +58,8 @@ RECONNECT_S = (0.5, 30.0)
 THE_MODEL = b"the model"
 # A plan of more than this many files is a backlog: what changes meanwhile is read before it.
 BACKLOG_FILES = 64
+# On battery more than this many at once wait for power; what somebody has just saved doesn't.
+FEW_FILES = 8
 
 
 class Watches(Protocol):
@@ -71,6 +79,13 @@ class Model(Protocol):
     def failed(self) -> str: ...
 
 
+class Words(Protocol):
+    """What the mirror needs of the second pass, which reads the words in pictures, and of the reindexer."""
+
+    def step(self, *, idle: bool, why_not: str = "", may_write: bool = True) -> float: ...
+    def reset(self) -> None: ...
+
+
 @dataclass(slots=True)
 class _Todo:
     """A file to be read; ``stat`` is how it stood at ``since``; tried again at ``due`` while somebody writes."""
@@ -79,6 +94,7 @@ class _Todo:
     since: float
     due: float = 0.0
     tries: int = 0
+    is_bulk: bool = False
 
 
 class Mirror:
@@ -102,6 +118,9 @@ class Mirror:
         remember_roots: Callable[[], None],
         progress: Progress,
         settle_s: float,
+        words: Words | None = None,
+        reindexer: Words | None = None,
+        battery: Battery | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._roots = list(roots)
@@ -119,6 +138,9 @@ class Mirror:
         self._remember_roots = remember_roots
         self._progress = progress
         self._settle_s = settle_s
+        self._words = words
+        self._reindexer = reindexer
+        self._battery = battery
         self._clock = clock
 
         self._stop = threading.Event()
@@ -195,6 +217,9 @@ class Mirror:
         finally:
             self._watcher.stop()
             self._intake.reset()
+            for later in (self._words, self._reindexer):
+                if later is not None:
+                    later.reset()
 
     def _open(self, first: bool) -> None:
         self._open_index()
@@ -220,6 +245,9 @@ class Mirror:
             log.error("the mirror failed; it starts anew", exc_info=error)
             self._progress.problems["index"] = f"the mirror failed and starts anew: {error!r} (a bug; the log has more)"
         self._intake.reset()
+        for later in (self._words, self._reindexer):
+            if later is not None:
+                later.reset()
         self._finished.clear()
         for queue in (self._todo, self._fresh, self._backlog, self._waiting):
             queue.clear()
@@ -242,6 +270,9 @@ class Mirror:
                 if not short:
                     self._flush()
                 self._count_pending()
+                why_not = "too little space" if short else "paused"
+                self._read_words(why_not, may_write=not short)
+                self._reindex(why_not, may_write=not short)
                 self._dirty.wait_woken(CHECK_S)
                 continue
             self._check_if_due()
@@ -252,7 +283,25 @@ class Mirror:
             self._flush_if_due()
             self._count_pending()
             self._sweep_if_settled()
-            self._dirty.wait_woken(self._until_due())
+            reading, reindexing = self._read_words(), self._reindex(self._held())
+            self._dirty.wait_woken(min(reading, reindexing, self._until_due()))
+
+    def _read_words(self, why_not: str = "", *, may_write: bool = True) -> float:
+        """The second pass, when the first has nothing to do but to wait for writers."""
+        if self._words is None:
+            return math.inf
+        looked = self._progress.scanned and (self.is_active or bool(self._model.failed))
+        idle = looked and not self._todo and not len(self._intake) and not self._finished
+        return self._words.step(idle=idle, why_not=why_not, may_write=may_write)
+
+    def _reindex(self, why_not: str = "", *, may_write: bool = True) -> float:
+        """Another model's index, when this one's is complete; or when it can't be, since its model can't be loaded."""
+        if self._reindexer is None:
+            return math.inf
+        read = not self.is_active or not self._todo
+        usable = self.is_active or bool(self._model.failed)
+        idle = self._progress.scanned and usable and read and not len(self._intake) and not self._finished
+        return self._reindexer.step(idle=idle, why_not=why_not, may_write=may_write)
 
     def _until_due(self) -> float:
         """Seconds until there is something to do, unless someone wakes us."""
@@ -262,7 +311,7 @@ class Mirror:
             return 0.0
         if (last := self._dirty.last_mark) is not None and (first := self._dirty.first_mark) is not None:
             due.append(min(last + QUIET_S, first + BURST_S))
-        if self._intake.has_room and self._todo:
+        if self._intake.has_room and self._todo and (self._fresh or not self._held()):
             return 0.0
         if self._intake.has_room and self._waiting:
             due.append(min(todo.due for todo in self._waiting.values()))
@@ -388,7 +437,7 @@ class Mirror:
 
     def _apply(self, plan: Plan) -> None:
         """Moves and deletions: no picture is read for them."""
-        moved = [replace(move.row, path=move.path, stat=move.stat, text=name_words(move.path)) for move in plan.moves]
+        moved = [_moved(move) for move in plan.moves]
         replaced = plan.read.keys() | {row.path for row in moved}
         # What a read will replace goes when its successor is there.
         forget = [row for row in plan.forget if row.path not in plan.read]
@@ -411,16 +460,20 @@ class Mirror:
         self._progress.path_settled(gone)
 
     def _enqueue(self, plan: Plan, now: float) -> None:
-        queue = self._backlog if len(plan.read) > BACKLOG_FILES else self._fresh
+        # Those that have their place already don't count: their folder is looked at again for each new file in it.
+        new = sum(path not in self._todo and self._intake.taking(path) is None for path in plan.read)
+        # On battery a few, one after another, are many too.
+        is_bulk = new + len(self._fresh) > FEW_FILES if self._held() else new > BACKLOG_FILES
         for path, stat in plan.read.items():
             if self._intake.taking(path) == stat:
                 self._intake.keep(path)
                 continue
             known = self._todo.get(path) or self._waiting.pop(path, None)
+            bulk = known.is_bulk if known else is_bulk
             if path not in self._todo:
-                queue.append(path)
+                (self._backlog if bulk else self._fresh).append(path)
             unchanged = known is not None and known.stat == stat
-            self._todo[path] = _Todo(stat, known.since if known and unchanged else now)
+            self._todo[path] = _Todo(stat, known.since if known and unchanged else now, is_bulk=bulk)
 
     # ---- reading
 
@@ -432,9 +485,15 @@ class Mirror:
             return
         if self.is_active or not self._model.ready:
             return
-        self._intake.use(self._activate())
-        self.is_active = True
-        self._progress.restart_walks()  # what waited for the model now waits for what the model lacks
+        self.adopt(self._activate())
+
+    def adopt(self, spec: FrameSpec) -> None:
+        """The sync thread: a model's pictures are the index from now on; what they lack is read."""
+        self._intake.use(spec)
+        self._progress.problems.pop("model", None)
+        if not self.is_active:
+            self.is_active = True
+            self._progress.restart_walks()  # what waited for the model now waits for what the model lacks
         lacking = [row for row in self._catalog.rows() if not row.error and not self._catalog.has_vector(row.digest)]
         if lacking and self._progress.scanned:
             log.info("%d files are still to be encoded with this model", len(lacking))
@@ -446,12 +505,17 @@ class Mirror:
 
     def _feed(self) -> None:
         now = self._clock()
+        held = self._held()
         for path in [path for path, todo in self._waiting.items() if todo.due <= now]:
-            self._todo[path] = self._waiting.pop(path)
-            self._fresh.append(path)
+            todo = self._todo[path] = self._waiting.pop(path)
+            (self._backlog if held and todo.is_bulk else self._fresh).append(path)
+        with yielding_disk() if self._backlog else nullcontext():
+            self._take_next(now, held)
+
+    def _take_next(self, now: float, held: str) -> None:
         # Copies of known pictures take no room: the clock bounds them, so that news are looked at in between.
         while self._intake.has_room and self._clock() < now + FEED_S and not self._stop.is_set():
-            head = self._next()
+            head = self._next((self._fresh,) if held else (self._fresh, self._backlog))
             if head is None:
                 return
             todo = self._todo.pop(head)
@@ -460,8 +524,12 @@ class Mirror:
             elif (unstable := self._intake.take(head, todo.stat, todo.since)) is not None:
                 self._wait_for(head, todo, unstable.stat, now)
 
-    def _next(self) -> bytes | None:
-        for queue in (self._fresh, self._backlog):
+    def _held(self) -> str:
+        """Why what can wait waits; "" if it doesn't."""
+        return "" if self._battery is None else self._battery.holds()
+
+    def _next(self, queues: Sequence[deque[bytes]]) -> bytes | None:
+        for queue in queues:
             while queue:
                 path = queue.popleft()
                 if path in self._todo:
@@ -474,7 +542,8 @@ class Mirror:
             min(max(self._settle_s, 0.02) * (1 + tries // 8), RETRY_MAX_S) if tries > 1 else min(self._settle_s, 0.05)
         )
         changed = (stat.size, stat.mtime_ns) != (todo.stat.size, todo.stat.mtime_ns)
-        self._waiting[path] = _Todo(stat, now if changed else todo.since, now + max(pause, QUIET_S), tries)
+        since = now if changed else todo.since
+        self._waiting[path] = _Todo(stat, since, now + max(pause, QUIET_S), tries, todo.is_bulk)
 
     def _collect(self) -> None:
         try:
@@ -523,11 +592,7 @@ class Mirror:
             if row.error and known[row.path] != row:
                 log.info("%s: %s", os.fsdecode(row.path), row.error)
         # A row that only notes another ctime, or a new model's vector, is no news.
-        news = [
-            row
-            for row in rows
-            if (old := known[row.path]) is None or (old.digest, old.error) != (row.digest, row.error)
-        ]
+        news = [row for row in rows if _differ(known[row.path], self._catalog.get(row.path))]
         self._progress.tell(Event("failed" if row.error else "added", row.path) for row in news)
         self._progress.tell(Event("removed", row.path) for row in forget)
         self._progress.count_settled(len(finished))
@@ -552,6 +617,7 @@ class Mirror:
     def _count_pending(self) -> None:
         under_way = len(self._todo) + len(self._waiting) + len(self._intake) + len(self._finished)
         self._progress.pending = under_way + self._unopened()
+        self._progress.holding = self._held() if self._todo and not self._progress.paused else ""
         self._did_well |= self._progress.pending == 0 and self._dirty.first_mark is None
 
     def _sweep_if_settled(self) -> None:
@@ -560,6 +626,20 @@ class Mirror:
             swept = self._ledger.sweep()
             if swept:
                 log.info("%d pictures that no file has had for a month are dropped", swept)
+
+
+def _differ(old: FileRow | None, new: FileRow | None) -> bool:
+    """Whether people would notice, of two rows of one path as they are stored."""
+    if old is None or new is None:
+        return old is not new
+    return (old.digest, old.error, old.text, old.tags) != (new.digest, new.error, new.text, new.tags)
+
+
+def _moved(move: Move) -> FileRow:
+    """The row of a file that has moved. Only its attributes are read anew: they may have changed on the way."""
+    own = read_tags(move.path)
+    text = searchable_text(move.path, own.tags, own.comment, move.row.inner)
+    return replace(move.row, path=move.path, stat=move.stat, text=text, tags=tag_keys(own.tags))
 
 
 def _within(dirty: Dirty, here: Iterable[bytes], roots: Sequence[bytes]) -> Dirty:

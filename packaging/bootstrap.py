@@ -54,7 +54,22 @@ WITNESSES = {
     "test": ("milvus", "2."),
 }
 # Programs that some tests start, and their Debian packages.
-TEST_PROGRAMS = {"nc": "netcat-openbsd", "socat": "socat", "jq": "jq", "systemd-analyze": "systemd"}
+TEST_PROGRAMS = {
+    "nc": "netcat-openbsd",
+    "socat": "socat",
+    "jq": "jq",
+    "systemd-analyze": "systemd",
+    "chromium": "chromium",
+    "chromedriver": "chromium-driver",
+    "node": "nodejs",
+    "man": "man-db",
+    "mandoc": "mandoc",
+    "fish": "fish",
+    "zsh": "zsh",
+    "desktop-file-validate": "desktop-file-utils",
+    "dpkg-deb": "dpkg",
+    "lintian": "lintian",
+}
 # Download sizes in MB for Linux on x86-64, measured; other machines differ a little.
 SIZES = {"torch": 200, "base": 130, "ocr": 120, "web": 1, "heif": 6, "test": 90}
 

@@ -14,20 +14,26 @@ from memewatchd.index.catalog import Catalog
 from memewatchd.meme import Digest, FileRow, FileStat
 from memewatchd.progress import Event, Progress
 from memewatchd.protocol import OPS, Request, parse_line
+from memewatchd.search.copies import Copies
 from memewatchd.search.ranking import Hit
 from memewatchd.search.search import Answer
+from memewatchd.search.usage import Usage
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
+    from pathlib import Path
 
 
 class FakeSearcher:
-    def __init__(self) -> None:
+    def __init__(self, catalog: Catalog) -> None:
+        self.copies = Copies(catalog)
         self.asked: list[tuple[Any, ...]] = []
         self.answer = Answer([])
+        self.typing: list[bool] = []
 
-    async def search(self, *args: Any) -> Answer:
+    async def search(self, *args: Any, typing: bool = False, fold: bool = True) -> Answer:
         self.asked.append(args)
+        self.typing.append(typing)
         return self.answer
 
 
@@ -50,9 +56,9 @@ class FakeMirror:
 
 
 class House:
-    def __init__(self) -> None:
-        self.searcher = FakeSearcher()
+    def __init__(self, usage: Usage | None = None) -> None:
         self.catalog = Catalog()
+        self.searcher = FakeSearcher(self.catalog)
         self.progress = Progress()
         self.mirror = FakeMirror(self.progress)
         self.about = {"model": "m", "engine": "e", "watching": "inotify", "watching_why": "", "roots": []}
@@ -62,6 +68,7 @@ class House:
             progress=self.progress,
             mirror=self.mirror,
             about=lambda: self.about,
+            usage=usage,
         )
 
     def add(self, path: bytes, digest: str = "", error: str = "", vector: bool = True) -> None:
@@ -119,6 +126,7 @@ def test_status_has_what_the_contract_names(house: House) -> None:
     assert (status["protocol"], status["state"]) == (1, "indexing")
     assert (status["indexed"], status["pending"], status["failed"], status["encoded"]) == (2, 1, 1, 7)
     assert (status["rate"], status["eta_s"], status["problems"]) == (0.0, None, [])
+    assert (status["words_pending"], status["words_rate"], status["words_eta_s"]) == (0, 0.0, None)
 
 
 def test_status_says_what_is_wrong(house: House) -> None:
@@ -127,6 +135,26 @@ def test_status_says_what_is_wrong(house: House) -> None:
     (reply,) = house.ask("status")
     assert reply["status"]["state"] == "degraded"
     assert reply["status"]["problems"] == ["Milvus is away; start it", "/m is missing"]
+
+
+def test_duplicates_come_in_groups_and_end_with_a_count(house: House) -> None:
+    house.add(b"/m/b\xff.png", "d1")
+    house.add(b"/m/a.png", "d1")
+    house.add(b"/m/other.png", "d2")
+    house.add(b"/m/bad.png", "d1", error="broken")
+    group, end = house.ask("duplicates")
+    file = {"digest": "d1", "size": 70, "width": 3, "height": 2}
+    assert group == {
+        "ok": True,
+        "group": {
+            "files": [
+                {"path": "/m/a.png", **file},
+                {"path": "/m/b\ufffd.png", "path_b64": "L20vYv8ucG5n", **file},
+            ],
+            "exact": True,
+        },
+    }
+    assert end == {"ok": True, "end": True, "count": 1}
 
 
 def test_list_is_sorted_and_ends_with_a_count(house: House) -> None:
@@ -190,7 +218,7 @@ def test_search_passes_on_what_was_asked_and_says_why(house: House) -> None:
     hits = [Hit(b"/m/a.png", 1.31415926, image=0.31415926, name=1.0), Hit(b"/m/\xff.png", 0.2, image=0.2)]
     house.searcher.answer = Answer(hits)
     (reply,) = house.ask("search", text="cat", limit=3, timeout=2, min_score=0.1)
-    assert house.searcher.asked == [("cat", 3, 2.0, 0.1)]
+    assert house.searcher.asked == [("cat", 3, 2.0, 0.1, ())]
     assert reply["hits"][0] == {
         "path": "/m/a.png",
         "score": 1.3142,
@@ -205,13 +233,13 @@ def test_search_passes_on_what_was_asked_and_says_why(house: House) -> None:
 def test_search_has_defaults_and_says_when_it_is_partial(house: House) -> None:
     house.searcher.answer = Answer([], partial=True)
     (reply,) = house.ask("search", text="cat")
-    assert house.searcher.asked == [("cat", 20, 30.0, None)]
+    assert house.searcher.asked == [("cat", 20, 30.0, None, ())]
     assert reply["partial"] is True
     assert reply["hits"] == []
 
 
 def test_errors_of_a_search_travel_typed(house: House) -> None:
-    async def refuse(*_: Any) -> Answer:
+    async def refuse(*_: Any, **__: Any) -> Answer:
         raise BadRequest("ext: is not there yet")
 
     house.searcher.search = refuse  # type: ignore[method-assign]
@@ -231,6 +259,44 @@ def test_wait_asks_for_a_walk_and_is_answered_when_it_is_settled(house: House) -
     assert house.ask("wait") == [{"ok": True}]
     assert house.mirror.calls == ["wake"]
     assert house.progress._walks == []
+
+
+def serve_words(house: House, *rounds: set[str]) -> Callable[[], None]:
+    """What the sync thread does when it is woken: all is settled; then the words in these digests are unread."""
+    house.progress.words_off = ""
+
+    def on_wake() -> None:
+        house.progress.walk_ended(house.progress.waiting_walks(), [])
+        if house.progress.someone_waits_for_words:
+            loop = asyncio.get_running_loop()
+            for number, unread in enumerate(rounds):
+                loop.call_later(0.01 * number, house.progress.words_left, unread)
+
+    return on_wake
+
+
+def test_wait_for_words_too(house: House) -> None:
+    house.mirror.on_wake = serve_words(house, {"d1", "d2"}, {"d2", "new"}, {"new"})
+    assert house.ask("wait", words=True) == [{"ok": True}]
+    assert house.mirror.calls == ["wake", "wake"]
+    assert not house.progress.someone_waits_for_words
+
+
+def test_wait_for_words_that_nothing_reads_names_the_remedy(house: House) -> None:
+    house.progress.words_off = "not installed: pip install x"
+    with pytest.raises(BadRequest, match="pip install x"):
+        house.ask("wait", words=True)
+    assert house.progress.waiting_walks() == []
+    house.mirror.on_wake = lambda: house.progress.walk_ended(house.progress.waiting_walks(), [])
+    assert house.ask("wait") == [{"ok": True}]
+
+
+def test_wait_for_words_that_times_out_says_how_many_are_left(house: House) -> None:
+    house.mirror.on_wake = serve_words(house, {"d1", "d2"})
+    house.progress.words_pending = 2
+    with pytest.raises(TimedOut, match="the words in 2 pictures"):
+        house.ask("wait", words=True, timeout=0.05)
+    assert not house.progress.someone_waits_for_words
 
 
 def test_wait_while_paused_is_refused_at_once(house: House) -> None:
@@ -303,3 +369,30 @@ def test_rescan(house: House) -> None:
     assert house.ask("rescan") == [{"ok": True}]
     assert house.ask("rescan", forget_missing=True) == [{"ok": True}]
     assert house.mirror.calls == ["rescan False", "rescan True"]
+
+
+def test_used_counts_the_meme_behind_the_path(tmp_path: Path) -> None:
+    usage = Usage(tmp_path)
+    house = House(usage)
+    house.add(b"/m/a.png", "a" * 64)
+    house.add(b"/m/\xff.png", "b" * 64)
+    house.add(b"/m/broken.png", error="it is cut off")
+    assert house.ask("used", path="/m/a.png") == [{"ok": True}]
+    assert house.ask("used", path="/m/?.png", path_b64="L20v/y5wbmc=") == [{"ok": True}]
+    assert house.ask("used", path="/m/a.png") == [{"ok": True}]
+    assert usage.most_used() == ["a" * 64, "b" * 64]
+    with pytest.raises(BadRequest, match=r"path: /m/none\.png is not indexed"):
+        house.ask("used", path="/m/none.png")
+    with pytest.raises(BadRequest, match=r"path: /m/broken\.png could not be indexed: it is cut off"):
+        house.ask("used", path="/m/broken.png")
+    with pytest.raises(BadRequest, match="used needs path"):
+        house.ask("used")
+    assert house.ask("forget-usage") == [{"ok": True}]
+    assert usage.most_used() == []
+
+
+def test_used_on_a_full_disk_is_told(tmp_path: Path) -> None:
+    house = House(Usage(tmp_path / "gone"))
+    house.add(b"/m/a.png", "a" * 64)
+    with pytest.raises(Degraded, match="can't be written"):
+        house.ask("used", path="/m/a.png")

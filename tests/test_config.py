@@ -78,6 +78,11 @@ def test_relative_paths_in_the_file_count_from_its_folder(home: Path) -> None:
         ('collection_prefix = "a-b"', ["collection_prefix"]),
         ('hub_endpoint = "mirror.example"', ["hub_endpoint", "http"]),
         ("exclude = 1", ["exclude"]),
+        ('translate = "tencnt"', ["translate", "dictionary, tencent, off", "did you mean tencent?"]),
+        ('translate = "tencent"', ["tencent_keys_file", "SecretId"]),
+        ('tencent_region = "a\\nb"', ["tencent_region", "ap-guangzhou"]),
+        ('learn = "perhaps"', ["learn", "true or false"]),
+        ("learn = 1", ["learn", "true or false"]),
     ],
 )
 def test_a_wrong_setting_names_itself_and_the_remedy(home: Path, text: str, names: list[str]) -> None:
@@ -115,3 +120,69 @@ def test_the_token_is_read_from_its_file(home: Path) -> None:
     settings = load({"milvus": "https://db.example:19530", "milvus_token_file": "~/token"}, {})
     assert settings.milvus_token() == "root:Milvus"
     assert not settings.is_embedded
+
+
+def test_queries_stay_here_and_picks_are_learnt_unless_the_user_says_otherwise(home: Path) -> None:
+    settings = load({}, {})
+    assert (settings.translate, settings.tencent_keys_file, settings.learn) == ("dictionary", None, True)
+    write(home, 'learn = false\ntranslate = "off"')
+    assert (load({}, {}).learn, load({}, {}).translate) == (False, "off")
+    assert not load({}, {"MEMEWATCHD_LEARN": "no"}).learn
+    assert load({}, {"MEMEWATCHD_LEARN": "true"}).learn
+
+
+@pytest.mark.parametrize("text", ["AKIDx\nkey\n", "AKIDx:key", " AKIDx key "])
+def test_tencents_keys_are_read_from_a_file_that_nobody_else_can_read(home: Path, text: str) -> None:
+    keys = home / "keys"
+    keys.write_text(text)
+    keys.chmod(0o600)
+    write(home, 'translate = "tencent"\ntencent_keys_file = "~/keys"')
+    settings = load({}, {})
+    assert settings.tencent_keys() == ("AKIDx", "key")
+    assert settings.tencent_region == "ap-guangzhou"
+    assert "AKIDx" not in repr(settings)
+    for mode in (0o640, 0o604, 0o660):
+        keys.chmod(mode)
+        with pytest.raises(ConfigError, match=r"others can read .*chmod 600"):
+            load({}, {})
+
+
+@pytest.mark.parametrize("text", ["", "AKIDx", "a b c"])
+def test_a_file_without_two_keys_is_refused(home: Path, text: str) -> None:
+    (home / "keys").write_text(text)
+    (home / "keys").chmod(0o600)
+    with pytest.raises(ConfigError, match="SecretId and the SecretKey"):
+        load({"translate": "tencent", "tencent_keys_file": "~/keys"}, {})
+    with pytest.raises(ConfigError, match=r"can't read .*/none"):
+        load({"translate": "tencent", "tencent_keys_file": "~/none"}, {})
+
+
+def test_the_wall_is_off_and_stays_on_loopback_without_a_token(home: Path) -> None:
+    assert load({}, {}).http == ""
+    settings = load({"http": "127.0.0.1:8088"}, {})
+    assert settings.http_address == ("127.0.0.1", 8088)
+    assert load({"http": "[::1]:80"}, {}).http_address == ("::1", 80)
+    assert load({"http": "localhost:80"}, {}).http_address == ("localhost", 80)
+    token = home / "token"
+    token.write_text("sixteen characters\n")
+    token.chmod(0o600)
+    for beyond in ("0.0.0.0:8088", "[::]:8088", "192.168.1.2:80"):
+        with pytest.raises(ConfigError, match=r"--http: .*http_token_file"):
+            load({"http": beyond}, {})
+        assert load({"http": beyond, "http_token_file": "~/token"}, {}).http_token() == "sixteen characters"
+
+
+@pytest.mark.parametrize(
+    "http", ["8088", "127.0.0.1", "127.0.0.1:0", "example.org:80", "http://127.0.0.1:80", "x@[::1]:1"]
+)
+def test_where_the_wall_can_not_listen(home: Path, http: str) -> None:
+    with pytest.raises(ConfigError, match="must be an address and a port"):
+        load({"http": http}, {})
+
+
+@pytest.mark.parametrize(("text", "mode"), [("short", 0o600), ("", 0o600), ("生" * 20, 0o600), ("x" * 20, 0o644)])
+def test_tokens_that_are_none(home: Path, text: str, mode: int) -> None:
+    (home / "token").write_text(text)
+    (home / "token").chmod(mode)
+    with pytest.raises(ConfigError, match="http_token_file"):
+        load({"http_token_file": "~/token"}, {})

@@ -251,11 +251,22 @@ def test_a_path_in_a_unit_means_itself() -> None:
         ({}, ""),
         ({"MEMEWATCHD_MILVUS": "http://127.0.0.1:19530"}, "milvus is http://127.0.0.1:19530"),
         ({"MEMEWATCHD_MODEL": "siglip2"}, "the model siglip2 is to be downloaded"),
+        ({"MEMEWATCHD_TRANSLATE": "dictionary"}, ""),
     ],
 )
 def test_the_network_is_opened_only_for_what_needs_it(tmp_path: Path, settings: dict[str, str], network: str) -> None:
     environ = {"HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path), **settings}
     assert service.confine.needs(environ, tmp_path / "state", ROOT).network == network
+
+
+def test_translation_by_tencent_opens_the_network_and_its_keys(tmp_path: Path) -> None:
+    keys = tmp_path / "keys"
+    keys.touch(mode=0o600)
+    keys.write_text("id\nkey\n")
+    environ = {"HOME": str(tmp_path), "MEMEWATCHD_TRANSLATE": "tencent", "MEMEWATCHD_TENCENT_KEYS_FILE": str(keys)}
+    needs = service.confine.needs(environ, tmp_path / "state", ROOT)
+    assert needs.network == "translate is tencent"
+    assert str(keys) in needs.read
 
 
 def test_settings_are_made(tmp_path: Path) -> None:

@@ -1,8 +1,9 @@
 """When a look is no answer: how like its best picture a query must be, measured on the index itself. Pure.
 
-Raw cosines can't tell: each model has its own, and so has each query (a vague one is like everything). So a query's
-best picture is measured in deviations from what the same query has with a sample of the index, and what it must reach
-is measured with queries that nothing fits.
+Raw cosines alone can't tell: each model has its own, and so has each query (a vague one is like everything). So a
+query's best picture is measured in deviations from what the same query has with a sample of the index, and what it must
+reach is measured with queries that nothing fits. Where all is of one kind (a folder of cats, asked for a cat) nothing
+deviates; there a cosine far above theirs is enough.
 """
 
 from __future__ import annotations
@@ -21,10 +22,12 @@ if TYPE_CHECKING:
 
 SAMPLE = 512
 """Pictures that every query is compared with."""
-LEAST_PICTURES = 40
-"""Of fewer, no deviation can be told."""
+LEAST_PICTURES = 100
+"""Of fewer, no deviation can be told, and so few can be looked through."""
 REFUSED = 0.85
-"""The share of queries that nothing fits which shall find nothing."""
+"""The share of queries that nothing fits which shall find nothing, by their deviation."""
+CERTAIN = 0.95
+"""And the share of them whose best cosine a fitting query may exceed instead."""
 
 _UNFITTING = Path(__file__).with_name("unfitting.txt")
 
@@ -38,10 +41,12 @@ def unfitting() -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """``sample``: float32 (n, dim), unit-length vectors of pictures; ``least``: deviations a fitting query reaches."""
+    """``sample``: float32 (n, dim), unit-length vectors of pictures. A fitting query reaches ``least`` deviations,
+    or the cosine ``certain``."""
 
     sample: NDArray[np.float32]
     least: float
+    certain: float = 1.0
 
     @classmethod
     def measure(
@@ -53,7 +58,7 @@ class Calibration:
             return None
         own = cls(sample, 0.0)
         reached = [own.deviations(query, score) for query, score in zip(queries, best, strict=True)]
-        return cls(sample, float(np.quantile(reached, REFUSED)))
+        return cls(sample, float(np.quantile(reached, REFUSED)), float(np.quantile(best, CERTAIN)))
 
     def deviations(self, query: NDArray[np.float32], score: float) -> float:
         """By how many standard deviations a picture's cosine with ``query`` is above the sample's mean."""
@@ -62,4 +67,4 @@ class Calibration:
 
     def fits(self, query: NDArray[np.float32], best: float) -> bool:
         """Whether a query whose best picture has this cosine has found anything at all."""
-        return self.deviations(query, best) >= self.least
+        return best > self.certain or self.deviations(query, best) >= self.least

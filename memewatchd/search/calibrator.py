@@ -51,6 +51,7 @@ class Calibrator:
         self._index = index
         self._files = files
         self._measured: set[Digest] = set()
+        self._turn = 0
         self.current: Calibration | None = None
         """None while nothing is measured, or too little is there."""
 
@@ -67,25 +68,31 @@ class Calibrator:
         return most > 0 and len(now ^ self._measured) > CHANGED * most
 
     def forget(self) -> None:
-        """Another model is in use."""
+        """Another model is in use: what is being measured just now means nothing either."""
+        self._turn += 1
         self._measured, self.current = set(), None
 
     def measure(self) -> bool:
-        """Blocks for as long as encoding some 70 texts takes. False where the model or Milvus failed."""
+        """Blocks for as long as encoding some 70 texts takes. False where the model or Milvus failed, or changed."""
+        turn = self._turn
         digests = self._files.vectors()
         try:
-            if len(digests) < LEAST_PICTURES:
-                self.current = None
-            else:
-                # Digests are as good as random; each n-th gives the same sample of the same pictures.
-                chosen = sorted(digests)[:: max(1, len(digests) // SAMPLE)][:SAMPLE]
-                sample = np.stack([frames[0] for frames in self._index.vectors(chosen).values()])
-                queries = np.stack([self._encoder.encode_text(text).result() for text in unfitting()])
-                best = [self._index.search_pictures(query, 1) for query in queries]
-                self.current = Calibration.measure(sample, queries, [hits[0].score if hits else -1.0 for hits in best])
+            current = self._measure(digests) if len(digests) >= LEAST_PICTURES else None
         except MemewatchError as error:
             log.info("what fits nothing could not be measured: %s", error)
             return False
-        self._measured = digests
-        log.debug("calibrated on %d pictures: %s", len(digests), self.current and self.current.least)
+        if turn != self._turn:
+            return False
+        self.current, self._measured = current, digests
+        log.debug("calibrated on %d pictures: %s", len(digests), current and current.least)
         return True
+
+    def _measure(self, digests: Collection[Digest]) -> Calibration | None:
+        # Digests are as good as random; each n-th gives the same sample of the same pictures.
+        chosen = sorted(digests)[:: max(1, len(digests) // SAMPLE)][:SAMPLE]
+        sample = [frames[0] for frames in self._index.vectors(chosen).values()]
+        queries = [self._encoder.encode_text(text).result() for text in unfitting()]
+        best = [self._index.search_pictures(query, 1) for query in queries]
+        if not sample or not all(best):
+            return None  # everything has been deleted meanwhile
+        return Calibration.measure(np.stack(sample), np.stack(queries), [hits[0].score for hits in best])

@@ -15,6 +15,7 @@ import numpy as np
 
 from memewatchd.errors import Degraded, EncoderError, StoreError, TimedOut
 from memewatchd.meme import MAX_FRAMES
+from memewatchd.search.copies import Copies
 from memewatchd.search.filters import EXACT, predicate
 from memewatchd.search.legs import Names, WordLegs, excludes
 from memewatchd.search.query import Query, parse
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from memewatchd.meme import Digest, FileRow, PictureHit, WordsHit
     from memewatchd.protocol import Example
     from memewatchd.search.calibrator import Calibrator
+    from memewatchd.search.ranking import Match
 
 # Milvus answers at most this many at once (its own limit).
 MOST_PICTURES = 16_384
@@ -68,6 +70,8 @@ class PictureIndex(Protocol):
 class Files(Names, Protocol):
     """What a search needs of the catalog."""
 
+    def rows(self) -> list[FileRow]: ...
+    def is_away(self, path: bytes) -> bool: ...
     def searchable(self) -> list[FileRow]: ...
     def vectors(self) -> set[Digest]: ...
 
@@ -114,6 +118,7 @@ class Searcher:
         self._names = names
         self._roots = roots
         self._by_words = WordLegs(names, index.search_words)
+        self.copies = Copies(names)
         self._is_open = is_open
         self._is_active = is_active
         self._problem = problem
@@ -137,9 +142,10 @@ class Searcher:
         like: Sequence[Example] = (),
         *,
         typing: bool = False,
+        fold: bool = True,
     ) -> Answer:
         """The best ``limit`` hits for ``text`` and pictures ``like``; without both, what is used most, then the newest.
-        ``typing``: a newer keystroke may replace this.
+        ``typing``: a newer keystroke may replace this. Without ``fold``, and without words, copies come one by one.
 
         Raises BadRequest (the query is wrong), TimedOut (after ``timeout_s`` seconds), Degraded (the model or
         Milvus has failed; the message says what to do).
@@ -152,7 +158,7 @@ class Searcher:
                         raise Degraded(problem)
                     await asyncio.sleep(_LOOK_AGAIN_S)
                 if not (query.text or query.minus or like):
-                    return Answer(await self._in_pool(self._newest, limit, self._filter(query)))
+                    return Answer(await self._in_pool(self._newest, limit, self._filter(query), fold))
                 return await self._by_query(query, like, limit, min_score, typing)
         except TimeoutError:
             still = "the model is still loading" if not self._encoder.ready else "the search took too long"
@@ -166,6 +172,7 @@ class Searcher:
     def warm(self) -> None:
         """Read what the first search by pinyin would have to wait for, in the background."""
         self._pool.submit(self._by_words.warm)
+        self._pool.submit(self.copies.warm)
 
     async def _by_query(
         self, query: Query, like: Sequence[Example], limit: int, min_score: float | None, typing: bool
@@ -175,7 +182,8 @@ class Searcher:
         while not (self._encoder.ready and self._is_active()):
             failed = self._encoder.failed or self._problem()
             if found.matches:
-                return Answer(rank(found.matches, {}, limit, min_score, self._use), partial=True)
+                hits = await self._in_pool(self._ranked, found.matches, {}, limit, min_score, passes)
+                return Answer(hits, partial=True)
             if failed:
                 raise Degraded(failed)
             await asyncio.sleep(_LOOK_AGAIN_S)
@@ -186,10 +194,11 @@ class Searcher:
         vector = await self._vector(text, minus, examples)
         allowed = await self._in_pool(self._allowed, passes) if query.filters or query.minus else None
         similar = await self._in_pool(self._similar, vector, limit, found.matches, allowed)
-        # Who filters has said what may be shown.
-        if min_score is None and not (like or query.minus or query.filters or self._is_any(vector, similar)):
-            similar = {path: look for path, look in similar.items() if path in found.matches}
-        hits = rank(found.matches, similar, limit, min_score, self._use)
+        # Who filters has said what may be shown; and where a word is found, the question has an answer.
+        chosen = min_score is not None or bool(like or query.minus or query.filters or found.matches)
+        if not chosen and not self._is_any(vector, similar):
+            similar = {}
+        hits = await self._in_pool(self._ranked, found.matches, similar, limit, min_score, passes)
         return Answer(hits, searched=text if text != query.text else "")
 
     async def _vector(
@@ -260,8 +269,10 @@ class Searcher:
             pictures = self._index.search_pictures(vector, min(wanted, MOST_PICTURES))
             take(pictures)
             # Some pictures have no file just now (deleted ones are kept a while, a root may be away), some don't pass
-            # the filters, some are frames of one file: ask for more.
-            if len(similar) >= limit or len(pictures) < wanted or wanted >= MOST_PICTURES:
+            # the filters, some are frames of one file, some files are copies of others: ask for more.
+            if len(pictures) < wanted or wanted >= MOST_PICTURES:
+                break
+            if len(similar) >= limit and self.copies.distinct(similar, limit) >= limit:
                 break
             wanted *= 4
         vectors = self._names.vectors() if by_words else set()
@@ -274,10 +285,23 @@ class Searcher:
     def _digests(self, paths: Iterable[bytes]) -> set[Digest]:
         return {row.digest for row in map(self._names.get, paths) if row is not None}
 
-    def _newest(self, limit: int, passes: Callable[[FileRow], bool]) -> list[Hit]:
+    def _newest(self, limit: int, passes: Callable[[FileRow], bool], fold: bool) -> list[Hit]:
         rows = [row for row in self._names.searchable() if passes(row)]
         rows.sort(key=lambda row: (-self._weight(row.digest), -row.first_seen, -row.stat.mtime_ns, row.path))
-        return [Hit(row.path, 0.0) for row in rows[:limit]]
+        if not fold:
+            return [Hit(row.path, 0.0) for row in rows[:limit]]
+        return self.copies.fold((Hit(row.path, 0.0) for row in rows), limit, passes)
+
+    def _ranked(
+        self,
+        matches: Mapping[bytes, Match],
+        similar: Mapping[bytes, Look],
+        limit: int,
+        min_score: float | None,
+        passes: Callable[[FileRow], bool],
+    ) -> list[Hit]:
+        every = len(matches) + len(similar)
+        return self.copies.fold(rank(matches, similar, every, min_score, self._use), limit, passes)
 
     def _use(self, path: bytes) -> float:
         row = self._names.get(path)

@@ -28,6 +28,16 @@ def sandbox(proc_status: Path = PROC_STATUS, home: Path | None = None) -> str:
     return "applied" if held and read_only else "absent"
 
 
+def is_hidden(folder: str, proc_status: Path = PROC_STATUS) -> bool:
+    """Whether the sandbox gives us a ``folder`` of our own, in memory, so that nobody else would see what we put there.
+
+    The hardened unit mounts an empty cache over the user's, and on that the parts that are shared.
+    """
+    if sandbox(proc_status) != "applied":
+        return False
+    return os.path.ismount(os.path.dirname(folder)) and not os.path.ismount(folder)
+
+
 def require_network(what: str) -> None:
     """Raises ConfigError, with the remedy, where we may not use the network, which ``what`` needs."""
     try:

@@ -29,6 +29,7 @@ class House:
         self.ended = threading.Semaphore(0)
         self.requests: list[Request] = []
         self.paused = False
+        self.used: list[bytes] = []
         self.mistake = "what was searched for"
         self.paths = [b"/memes/cat.png", b"/memes/\xff.png", b"/memes/new\nline.png", b"/memes/ta\tb\\.png"]
         self.status: dict[str, Any] = {"state": "settled", "indexed": 4}
@@ -67,7 +68,7 @@ class House:
             reply["partial"] = True
         yield reply
 
-    async def on_list(self) -> AsyncIterator[dict[str, Any]]:
+    async def on_list(self, **_: Any) -> AsyncIterator[dict[str, Any]]:
         for path in self.paths:
             file = {"digest": "0" * 64, "size": 5, "width": 2, "height": 3, "frames": 1}
             yield {"ok": True, "file": {**path_fields(path), **file}}
@@ -105,6 +106,13 @@ class House:
 
     async def on_resume(self) -> AsyncIterator[dict[str, Any]]:
         self.paused = False
+        yield {"ok": True}
+
+    async def on_used(self, path: str, path_b64: bytes | None) -> AsyncIterator[dict[str, Any]]:
+        raw = path.encode() if path_b64 is None else path_b64
+        if raw not in self.paths:
+            raise BadRequest(f"path: {path} is not indexed")
+        self.used.append(raw)
         yield {"ok": True}
 
 

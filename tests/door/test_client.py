@@ -150,7 +150,9 @@ def test_an_empty_list_is_0(memewatch: Client, house: Any, command: str) -> None
 def test_status(memewatch: Client, house: Any) -> None:
     house.status = {"state": "indexing", "indexed": 1200, "pending": 80, "rate": 41.25, "eta_s": 2.0, "more": "x"}
     code, out, _ = memewatch("status")
-    assert (code, out) == (0, b"indexing: 1,200 memes can be found, 80 to go (41.2/s, about 2 s)\n")
+    first, bar = out.decode().splitlines()
+    assert (code, first) == (0, "indexing: 1,200 memes can be found, 80 to go (41.2/s, about 2 s)")
+    assert bar.endswith(" 93 %")
     code, out, _ = memewatch("status", "--json")
     assert (code, json.loads(out), out.count(b"\n")) == (0, house.status, 1)
 
@@ -158,6 +160,8 @@ def test_status(memewatch: Client, house: Any) -> None:
 def test_wait(memewatch: Client, house: Any) -> None:
     assert memewatch("wait") == (0, b"", "")
     assert memewatch("wait", "--timeout", "0.5") == (1, b"", "memewatch: not settled within 0.5 s\n")
+    assert memewatch("wait", "--words") == (0, b"", "")
+    assert [request.args["words"] for request in house.requests] == [False, False, True]
     house.paused = True
     assert memewatch("wait") == (2, b"", "memewatch: indexing is paused\n")
 
@@ -208,24 +212,33 @@ def test_help_and_version_need_no_daemon(folder: Path) -> None:
         assert text.startswith(f"usage: memewatch {command}".encode())
 
 
-# ---- what is wrong
-
-
-@pytest.mark.parametrize("command", ["pick", "copy", "add", "tag", "duplicates", "used", "forget-usage", "reindex"])
-def test_a_command_of_later_is_named(memewatch: Client, command: str) -> None:
-    code, out, err = memewatch(command, "--with", "rofi", "-word")
+def test_used_tells_each_path_as_it_is(memewatch: Client, house: Any) -> None:
+    assert memewatch("used", b"/memes/\xff.png", "/memes/x/../cat.png") == (0, b"", "")
+    assert house.used == [b"/memes/\xff.png", b"/memes/cat.png"]
+    code, out, err = memewatch("used", "/memes/none.png", "/memes/cat.png")
+    assert (code, out, err) == (2, b"", "memewatch: path: /memes/none.png is not indexed\n")
+    assert house.used[2:] == [b"/memes/cat.png"]
+    code, out, err = memewatch("used")
     assert (code, out) == (2, b"")
-    assert f"{command} is not there yet" in err
+    assert "used needs the PATH of a meme" in err
+
+
+# ---- what is wrong
 
 
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["search", "--like", "a.png"], "--like is not there yet"),
-        (["search", "cat", "--like=a.png"], "--like is not there yet"),
-        (["search", "--format", "rofi", "cat"], "rofi is not there yet"),
-        (["search", "--format=wofi"], "wofi is not there yet"),
-        (["wait", "--words"], "--words is not there yet"),
+        (["search", "--like", "/no/such.png"], "--like /no/such.png: No such file"),
+        (["search", "cat", "--like=/dev/null"], "--like /dev/null: the file is empty"),
+        (["pick", "--with", "dmenu"], "--with must be one of rofi, fuzzel, wofi, fzf, not 'dmenu'"),
+        (["pick"], "no desktop here"),
+        (["copy"], "copy needs the PATH of one meme"),
+        (["copy", "a.png", "--max-px", "0"], "--max-px must be a whole number from 1 to 8192"),
+        (["copy", "a.png", "--as", "jpg"], "--as must be one of auto, png, gif, uri"),
+        (["copy", "a.png"], "no clipboard here"),
+        (["add"], "add needs a FILE, a URL or --clipboard"),
+        (["add", "a.png", "--clipboard"], "one of them"),
         (["search", "cat", "--frmat", "json"], "did you mean --format?"),
         (["search", "cat", "--timeout", "3"], "search has no option --timeout"),
         (["search", "-x", "cat"], "no option '-x'"),
@@ -404,6 +417,25 @@ def test_a_status_that_says_everything() -> None:
         "  folder    /mnt/usb  AWAY: it is not mounted",
         "  up        2 h",
     ]
+
+
+@pytest.mark.parametrize(
+    ("status", "line"),
+    [
+        ({"words_pending": 1, "words_state": "on battery"}, "1 picture still to be read (on battery)"),
+        (
+            {"words_pending": 4321, "words_state": "reading", "words_rate": 1.234, "words_eta_s": 3501.3},
+            "4,321 pictures still to be read (1.2/s, about 58 min)",
+        ),
+        (
+            {"words_pending": 2, "words_state": "reading", "words_rate": 0, "words_eta_s": None},
+            "2 pictures still to be read",
+        ),
+        ({"words_pending": 0, "words_state": "not installed: pip install x"}, "not read: not installed: pip install x"),
+    ],
+)
+def test_how_reading_words_goes(status: dict[str, Any], line: str) -> None:
+    assert output.status_text(status).splitlines()[1] == f"  words     {line}"
 
 
 def test_a_status_that_says_nothing() -> None:

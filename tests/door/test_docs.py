@@ -16,9 +16,10 @@ import pytest
 from memewatchd import protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncIterator, Callable
 
-TEXT = (Path(protocol.__file__).parents[1] / "docs" / "protocol.md").read_text()
+ROOT = Path(protocol.__file__).parents[1]
+TEXT = (ROOT / "docs" / "protocol.md").read_text()
 
 
 def blocks(language: str) -> list[str]:
@@ -56,6 +57,28 @@ def test_the_python_example(open_door: Callable[..., Any], folder: Path, house: 
     ]
 
 
+@pytest.mark.skipif(not shutil.which("node"), reason="needs node: apt install nodejs")
+def test_the_node_example(open_door: Callable[..., Any], folder: Path, house: Any) -> None:
+    house.paths = [b"/memes/a.png", "/memes/猫.png".encode()]
+    assert run(open_door, folder, ["node", "-e", blocks("js")[0]]) == ["0.5 /memes/a.png", "0.4 /memes/猫.png"]
+
+
+def test_the_example_of_the_python_api(open_door: Callable[..., Any], folder: Path, house: Any) -> None:
+    house.paths = [b"/memes/a.png"]
+    house.on_wait = settled
+    path = f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
+    assert run(open_door, folder, [sys.executable, "-c", path + blocks("python")[1]]) == ["0.5 /memes/a.png"]
+    assert [request.op for request in house.requests] == ["wait", "search"]
+
+
+async def settled(**_: Any) -> AsyncIterator[dict[str, Any]]:
+    yield {"ok": True}
+
+
+def test_every_example_is_run() -> None:
+    assert {language: len(blocks(language)) for language in ("sh", "python", "js")} == {"sh": 2, "python": 2, "js": 1}
+
+
 def test_the_exchange_is_what_the_protocol_does() -> None:
     lines = TEXT[TEXT.index("→ ") :].splitlines()[:4]
     asked = protocol.parse_line(lines[0].removeprefix("→ ").encode())
@@ -66,7 +89,7 @@ def test_the_exchange_is_what_the_protocol_does() -> None:
 
 
 def test_every_op_and_code_is_described() -> None:
-    for op in [*protocol.OPS, *protocol.LATER_OPS]:
+    for op in protocol.OPS:
         assert f"`{op}`" in TEXT
     for op, keys in protocol.OPS.items():
         for key in keys:

@@ -151,7 +151,8 @@ def test_what_is_searched_for_is_never_logged_above_debug(door: Any, caplog: pyt
 def long_line(size: int, *, like: bool) -> bytes:
     start = b'{"op": "search", "id": 1, ' + (b'"like": [{"data_b64": "' if like else b'"text": "')
     end = b'"}]}' if like else b'"}'
-    return start + b"A" * (size - len(start) - len(end)) + end
+    room = size - len(start) - len(end)
+    return start + b"A" * (room // 4 * 4) + end[:-1] + b" " * (room % 4) + end[-1:]  # base64 comes in fours
 
 
 def test_more_than_64_kib_without_like_is_too_large_and_the_next_line_is_answered(door: Any) -> None:
@@ -171,7 +172,7 @@ def test_a_long_plain_line_is_too_large_and_the_next_line_is_answered(door: Any)
 
 def test_a_long_line_with_like_is_read(door: Any) -> None:
     answer = replies(door.ask(long_line(LIKE_LINE_BYTES, like=True) + b'\n{"op": "status"}'))
-    assert answer[0]["error"] == {"code": "bad_request", "message": "like is not there yet"}
+    assert answer[0]["ok"], "the door lets it through; what the bytes are is not its matter"
     assert answer[1]["ok"]
 
 
@@ -197,8 +198,8 @@ def test_long_lines_share_a_budget_and_give_it_back(open_door: Callable[..., Any
             pass_time()
         assert codes(door.ask(line + b'\n{"op": "status"}')) == ["busy", "ok"]
         first.sendall(line[-1:] + b"\n")
-        assert codes(first.recv(1000)) == ["bad_request"]
-    assert codes(door.ask(line)) == ["bad_request"]
+        assert codes(first.recv(1000)) == ["ok"]
+    assert codes(door.ask(line)) == ["ok"]
     with door.client() as leaves_halfway:
         leaves_halfway.sendall(line[:-1])
         while door.door._budget._left > 200_000:

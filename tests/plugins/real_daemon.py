@@ -33,7 +33,9 @@ class Daemon:
         self.socket = str(home / "run" / "memewatchd.sock")
         self.flags = flags
         kept = {name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL", "TZ") if name in os.environ}
-        self.environ = kept | {"HOME": str(home), "XDG_RUNTIME_DIR": str(home / "run"), **environment}
+        ours = {"HOME": str(home), "XDG_RUNTIME_DIR": str(home / "run")}
+        # A reader of words takes 400 MB: tests that want one say so.
+        self.environ = kept | ours | {"MEMEWATCHD_WORDS": "false"} | environment
         self.through: list[str] = []
         """A program and its arguments that start the daemon by becoming it: ``setpriv …``, ``unshare …``."""
         self.process: subprocess.Popen[str] | None = None

@@ -25,6 +25,18 @@ def test_a_query_near_one_picture_fits_and_a_query_near_none_does_not() -> None:
     assert all(calibration.fits(query, float((pictures @ query).max())) for query in fitting)
 
 
+def test_a_folder_of_one_kind_is_found_by_its_kind() -> None:
+    random = np.random.default_rng(3)
+    kind = unit(random.normal(size=64))
+    cats = unit(kind + 0.05 * random.normal(size=(300, 64)))
+    strangers = unit(random.normal(size=(80, 64)))
+    calibration = Calibration.measure(cats, strangers, (strangers @ cats.T).max(1).tolist())
+    assert calibration is not None
+    query = unit(kind + 0.1 * random.normal(size=64))
+    best = float((cats @ query).max())
+    assert calibration.fits(query, best)
+
+
 def test_few_pictures_tell_nothing() -> None:
     few = unit(np.random.default_rng(2).normal(size=(LEAST_PICTURES - 1, 8)))
     assert Calibration.measure(few, few, [0.0] * len(few)) is None
