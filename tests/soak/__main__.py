@@ -3,8 +3,8 @@
     python tests/soak [--minutes 30] [--seed 1] [--only crash,away] [--write]
 
 ``--minutes`` is shared out among the campaigns; each goes on until its share is over, and at least until its least
-count is reached where it has one (``--pictures``, ``--requests``). ``--write`` puts the table into
-docs/reliability.md.
+count is reached where it has one (``--pictures``, ``--requests``, ``--events``, ``--queries``). ``--write``
+puts the table into docs/reliability.md.
 """
 
 from __future__ import annotations
@@ -38,9 +38,12 @@ def main() -> int:
     parser.add_argument("--pictures", type=int, default=2_000, help="bad ones, at least")
     parser.add_argument("--requests", type=int, default=100_000, help="bad ones, at least")
     parser.add_argument("--connections", type=int, default=500, help="that are open at once")
+    parser.add_argument("--events", type=int, default=0, help="in the long run, at least")
+    parser.add_argument("--queries", type=int, default=0, help="in the long run, at least (a million take an hour)")
     options = parser.parse_args()
     counts = {
         "pictures": {"least": options.pictures},
+        "long": {"events": options.events, "queries": options.queries},
         "door": {"least": options.requests, "crowd": options.connections},
     }
     names = options.only.split(",")

@@ -55,8 +55,8 @@ SLACK = {"MiB": 8.0, "": 4.0}
 LITE_KEEPS = 460
 
 
-def campaign(seconds: float, seed: int) -> Row:
-    """Events and queries for ``seconds``, less what the idle look at the end takes."""
+def campaign(seconds: float, seed: int, events: int = 0, queries: int = 0) -> Row:
+    """Events and queries for ``seconds``, less what the idle look at the end takes, and until there were so many."""
     row = Row("long", "events and queries")
     scale = min(1.0, seconds / FULL_S)
     idle_s = 20.0 if scale > 0.25 else 5.0
@@ -68,7 +68,7 @@ def campaign(seconds: float, seed: int) -> Row:
             (daemon.folder / "first.png").write_bytes(pool[0])
             daemon.wait()
             daemon.search("cat")
-            busy(row, daemon, pool, max(5.0, seconds - idle_s - 10), seed)
+            busy(row, daemon, pool, max(5.0, seconds - idle_s - 10), seed, events, queries)
             settle(daemon, row, "after all that")
             idle(row, daemon, idle_s, IDLE if idle_s >= 20 else 5 * IDLE)
             row.check(daemon.stop() == 0, "it didn't end well")
@@ -84,21 +84,33 @@ def campaign(seconds: float, seed: int) -> Row:
     return row
 
 
-def busy(row: Row, daemon: Daemon, pool: list[bytes], seconds: float, seed: int) -> None:
+def busy(
+    row: Row, daemon: Daemon, pool: list[bytes], seconds: float, seed: int, events: int = 0, queries: int = 0
+) -> None:
     """All at once, and a sample now and then."""
     counts: Counter[str] = Counter()
-    until = time.monotonic() + seconds
-    threads = [threading.Thread(target=churn, args=(daemon.folder, pool, counts, EVENTS / FULL_S, until, seed))]
+    began = time.monotonic()
+
+    def is_over() -> bool:
+        enough = (counts["events"] >= events and counts["replies"] >= queries) or row.failures
+        return time.monotonic() >= began + seconds and bool(enough)
+
+    def is_enough() -> bool:
+        # Where events are counted too, they may end before the queries do.
+        return is_over() or 0 < events <= counts["events"]
+
+    threads = [threading.Thread(target=churn, args=(daemon.folder, pool, counts, EVENTS / FULL_S, is_enough, seed))]
     threads += [
-        threading.Thread(target=ask, args=(daemon.socket, counts, row, until, seed + number))
+        threading.Thread(target=ask, args=(daemon.socket, counts, row, is_over, seed + number))
         for number in range(CONNECTIONS)
     ]
     for thread in threads:
         thread.start()
     samples: list[dict[str, float]] = []
-    while time.monotonic() < until:
+    while not is_over():
         time.sleep(seconds / 80)
         samples.append(sample(daemon))
+    seconds = time.monotonic() - began
     for thread in threads:
         thread.join(timeout=120)
         row.check(not thread.is_alive(), "a client hangs")
@@ -110,14 +122,16 @@ def busy(row: Row, daemon: Daemon, pool: list[bytes], seconds: float, seed: int)
         level(row, name, values, counts["events"] * LITE_KEEPS / MIB if name == "milvus MiB" else 0.0)
 
 
-def churn(folder: Path, pool: list[bytes], counts: Counter[str], rate: float, until: float, seed: int) -> None:
+def churn(
+    folder: Path, pool: list[bytes], counts: Counter[str], rate: float, is_over: Callable[[], bool], seed: int
+) -> None:
     """Create, rename, rewrite, delete: some 200 names in five folders, pictures of a pool."""
     rng = random.Random(seed)
     names = [folder / f"{number % 5}" / f"meme {number}.png" for number in range(200)]
     for name in names:
         name.parent.mkdir(exist_ok=True)
     began = time.monotonic()
-    while time.monotonic() < until:
+    while not is_over():
         name = rng.choice(names)
         what = rng.random()
         if not name.exists() or what < 0.25:
@@ -135,10 +149,10 @@ def churn(folder: Path, pool: list[bytes], counts: Counter[str], rate: float, un
             time.sleep(max(0.0, began + counts["events"] / rate - time.monotonic()))
 
 
-def ask(path: str, counts: Counter[str], row: Row, until: float, seed: int) -> None:
+def ask(path: str, counts: Counter[str], row: Row, is_over: Callable[[], bool], seed: int) -> None:
     """Many requests on a connection, many in flight; and a new connection now and then."""
     rng = random.Random(seed)
-    while time.monotonic() < until:
+    while not is_over():
         with socket.socket(socket.AF_UNIX) as sock:
             sock.settimeout(60)
             sock.connect(path)
@@ -152,7 +166,7 @@ def ask(path: str, counts: Counter[str], row: Row, until: float, seed: int) -> N
                             row.failures.append(f"no good answer to {asked!r}")
                             return
                         counts["replies"] += 1
-                    if time.monotonic() > until:
+                    if is_over():
                         break
 
 
