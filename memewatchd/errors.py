@@ -22,7 +22,9 @@ MemewatchError
 
 from __future__ import annotations
 
-from typing import ClassVar
+TYPE_CHECKING = False  # typing's own costs the client an import
+if TYPE_CHECKING:
+    from typing import ClassVar
 
 
 class MemewatchError(Exception):
