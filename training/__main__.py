@@ -21,7 +21,7 @@ try:
 except ImportError:
     raise SystemExit("training needs more packages: pip install -r training/requirements.txt") from None
 
-from training import contrast, downloads, draw, evaluate, export, features, teacher, words
+from training import contrast, downloads, draw, evaluate, export, features, teacher, tune, words
 from training.paths import BUNDLED
 
 if TYPE_CHECKING:
@@ -31,9 +31,10 @@ if TYPE_CHECKING:
 STAGES: list[tuple[str, Callable[[], None], Path | None, str]] = [
     ("fetch", downloads.fetch_all, None, "fetch 170 MB of pinned packages"),
     ("draw", draw.draw_all, draw.LIST, "draw 21,000 pictures"),
-    ("teacher", teacher.ask_teacher, teacher.TEXTS, "ask the teacher for 415,000 vectors"),
+    ("teacher", teacher.ask_teacher, teacher.DONE, "ask the teacher for 415,000 vectors"),
     ("tokenizer", words.make_tokenizer, words.TOKENIZER, "learn the tokenizer"),
     ("distil", words.distil, words.WORDS, "fit the words to the teacher"),
+    ("tune", tune.tune, tune.TUNED, "tune the backbone (hours)"),
     ("features", features.compute_features, features.COLOURS, "compute the backbone's features"),
     ("contrast", contrast.bring_together, contrast.TOWERS, "bring pictures and words together"),
     ("export", export.export, None, f"write {BUNDLED.name}/"),

@@ -9,10 +9,15 @@ from typing import TYPE_CHECKING
 
 from training.concepts import load_concepts, squash
 from training.phrases import COLOURS
+from training.sayings import LANGUAGES, read_sayings
 from training.wordlists import read_cedict
 
 if TYPE_CHECKING:
     from training.draw import Drawing
+
+
+SAYINGS = 3.0
+"""What all sayings of a meaning in one language weigh at most; its label weighs 5."""
 
 
 @dataclass
@@ -48,6 +53,11 @@ def captions_for(drawings: list[Drawing]) -> list[Captions]:
     """The captions of each drawing, in the same order; equal meanings share one object."""
     concepts = load_concepts()
     chinese = chinese_names()
+    said: dict[str, list[tuple[str, str, float]]] = defaultdict(list)
+    for language in LANGUAGES:
+        for saying in read_sayings(language):
+            for place, key in enumerate(saying.keys):
+                said[key].append((language, saying.text, 1.0 if place == 0 else 0.5))
     known: dict[str, Captions] = {}
     result = []
     for drawing in drawings:
@@ -61,6 +71,11 @@ def captions_for(drawings: list[Drawing]) -> list[Captions]:
                 texts += [(word, 0.5) for word in chinese.get(concept.en.lower(), [])]
                 if len(concept.en_tags) > 1:
                     texts.append((" ".join(concept.en_tags[:2]), 0.5))
+                for language in LANGUAGES:
+                    mine = [(text, weight) for said_in, text, weight in said[concept.key] if said_in == language]
+                    whole = sum(weight for _, weight in mine)
+                    # Few sayings weigh what they are, many together as much as the tags.
+                    texts += [(text, weight * min(1.0, SAYINGS / whole)) for text, weight in mine]
                 known[identity] = Captions(identity, concept.en, concept.zh, [pair for pair in texts if pair[0]])
         else:
             identity = squash(drawing.name) or drawing.name

@@ -24,6 +24,7 @@ class Concept:
     key: str
     en: str = ""
     zh: str = ""
+    hant: str = ""
     en_tags: list[str] = field(default_factory=list)
     zh_tags: list[str] = field(default_factory=list)
 
@@ -71,7 +72,7 @@ def load_concepts() -> dict[str, Concept]:
         zh, hant = chinese.get(points, {}), traditional.get(points, {})
         concept = concepts.setdefault(key, Concept(key))
         if not concept.en:
-            concept.en, concept.zh = item["label"], zh.get("label", "")
+            concept.en, concept.zh, concept.hant = item["label"], zh.get("label", ""), hant.get("label", "")
         _extend(concept.en_tags, [item["label"], *item.get("tags", [])], concept.en)
         _extend(concept.zh_tags, [zh.get("label", ""), *zh.get("tags", [])], concept.zh)
         _extend(concept.zh_tags, [hant.get("label", ""), *hant.get("tags", [])], concept.zh)

@@ -20,6 +20,7 @@ from training.concepts import load_concepts
 from training.draw import VALIDATION_SET, read_drawings
 from training.features import COLOURS, VIEWS, view_path
 from training.paths import CACHE, SEED, finished, progress
+from training.tune import TUNED
 from training.words import (
     WORDS,
     config,
@@ -199,6 +200,10 @@ def train(recipe: Recipe) -> tuple[Words, DrawingHead, list[float]]:
     words.load_state_dict(torch.load(WORDS, weights_only=True))
     head = DrawingHead(settings)
     head.inner = nn.Linear(FEATURES, settings.head_hidden_size)
+    # Where tuning left off: there the map moved the teacher's own vectors, which the words are near.
+    tuned = torch.load(TUNED, weights_only=True)
+    head.load_state_dict(tuned["head"])
+    words.projection.load_state_dict(tuned["words"])
     log_scale = nn.Parameter(torch.tensor(3.0))
     sampler, table, validation = Sampler(random, recipe), text_table(), Validation()
     likely = np.cumsum(table.weights / table.weights.sum())

@@ -67,6 +67,17 @@ PINNED = [
              "989712d90d57dfa3230049f553bb43b76c30ee4d4b8c5f6e106e33f7db5cbdc5"),
 ]  # fmt: skip
 
+FONTS = [
+    Download("apt", "fonts-bebas-neue", "3.0-2", "fonts-bebas-neue_3.0-2_all.deb",
+             "fdc713c8323e967f17e0f86fdda358af11b905bb4732551afbff75decdfd2bb4"),
+    Download("apt", "fonts-noto-cjk", "1:20220127+repack1-1", "fonts-noto-cjk_1%3a20220127+repack1-1_all.deb",
+             "4a2515eb6db3978b897fef9709ed0d2b1f4c6c4df4d83d6c4ef65f71f1b1f502"),
+]  # fmt: skip
+LATIN = FONTS[0].folder / "usr/share/fonts/opentype/bebas-neue/BebasNeue-Bold.otf"
+HAN = FONTS[1].folder / "usr/share/fonts/opentype/noto/NotoSansCJK-Bold.ttc"
+HAN_SIMPLIFIED = 2
+"""Which of the collection's fonts draws simplified Chinese as it is written on the mainland."""
+
 BY_NAME = {download.name: download for download in PINNED}
 
 
@@ -83,7 +94,7 @@ def sha256(path: Path) -> str:
 def fetch_all() -> None:
     """Fetches, checks and unpacks every pinned package that isn't here yet. Raises SystemExit on a wrong hash."""
     DOWNLOADS.mkdir(parents=True, exist_ok=True)
-    for download in PINNED:
+    for download in (*PINNED, *FONTS):
         archive = DOWNLOADS / download.file
         if not archive.exists():
             print(f"  fetching {download.name} {download.version}", file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""The backbone's features of every drawing: clean, and in random views. Computed once, learned from many times."""
+"""The tuned backbone's features of every drawing: clean, and in random views. Computed once, learned from often."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ import torch
 
 from memewatchd.encoders.bundled.efficientnet import FEATURES
 from training import views
-from training.backbone import pretrained_backbone
+from training.backbone import pixel_values, pretrained_backbone
 from training.draw import read_drawings
 from training.paths import CACHE, finished, progress
 from training.teacher import fast_dtype
+from training.tune import TUNED
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,11 +27,6 @@ if TYPE_CHECKING:
 COLOURS = CACHE / "colours.json"
 VIEWS = views.VIEWS
 BATCH = 64
-
-
-def pixel_values(pixels: NDArray[np.uint8]) -> torch.Tensor:
-    """uint8 (n, edge, edge, 3) → (x - 127) / 128, float32 (n, 3, edge, edge)."""
-    return torch.from_numpy((pixels.astype(np.float32) - 127.0) / 128.0).permute(0, 3, 1, 2).contiguous()
 
 
 def view_path(view: int) -> Path:
@@ -56,7 +52,9 @@ def compute_features() -> None:
 
 def _compute_view(view: int, count: int) -> list[str]:
     dtype = fast_dtype()
-    network = pretrained_backbone().to(dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = pretrained_backbone()
+    network.upper.load_state_dict(torch.load(TUNED, weights_only=True)["upper"])
+    network = network.to(dtype).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     table = np.zeros((count, FEATURES), np.float16)
     colours: list[str] = []
     rows: list[int] = []

@@ -1,4 +1,4 @@
-"""Writes the logits that PyPI's efficientnet-lite-pytorch gives, which a test holds our network to."""
+"""Writes what PyPI's efficientnet-lite-pytorch gives, logits and classes: tests hold our network to it."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import torch
 
 from training.downloads import fetch_all, folder
 from training.paths import ROOT
+from training.views import texture
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 FIXTURE = ROOT.parent / "tests" / "encoders" / "bundled" / "efficientnet_logits.json"
+CLASSES = FIXTURE.with_name("efficientnet_classes.json")
+TEXTURES = 256
 
 
 def pattern(number: int, edge: int) -> NDArray[np.float32]:
@@ -44,6 +47,9 @@ def main() -> None:
         for number, edge in ((0, 160), (1, 160), (2, 160), (3, 224)):
             logits = network(torch.from_numpy(pattern(number, edge))[None])[0]
             rows.append({"number": number, "edge": edge, "logits": [round(float(value), 4) for value in logits]})
+        textures = np.stack([texture(np.random.default_rng(number)) for number in range(TEXTURES)])
+        best = [network(part).topk(5).indices.tolist() for part in torch.from_numpy(textures).split(32)]
+    CLASSES.write_text(json.dumps([classes for part in best for classes in part]) + "\n")
     FIXTURE.write_text("[\n" + ",\n".join(json.dumps(row) for row in rows) + "\n]\n")
 
 

@@ -22,7 +22,7 @@ import resvg_py
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
 from training import downloads
-from training.downloads import Download
+from training.downloads import FONTS, HAN, HAN_SIMPLIFIED, LATIN
 from training.paths import ROOT, SEED
 
 if TYPE_CHECKING:
@@ -32,16 +32,6 @@ if TYPE_CHECKING:
 SAMPLES = ROOT.parent / "samples"
 BROKEN = "broken-on-purpose.png"
 
-FONTS = [
-    Download("apt", "fonts-bebas-neue", "3.0-2", "fonts-bebas-neue_3.0-2_all.deb",
-             "fdc713c8323e967f17e0f86fdda358af11b905bb4732551afbff75decdfd2bb4"),
-    Download("apt", "fonts-noto-cjk", "1:20220127+repack1-1", "fonts-noto-cjk_1%3a20220127+repack1-1_all.deb",
-             "4a2515eb6db3978b897fef9709ed0d2b1f4c6c4df4d83d6c4ef65f71f1b1f502"),
-]  # fmt: skip
-LATIN = FONTS[0].folder / "usr/share/fonts/opentype/bebas-neue/BebasNeue-Bold.otf"
-HAN = FONTS[1].folder / "usr/share/fonts/opentype/noto/NotoSansCJK-Bold.ttc"
-HAN_SIMPLIFIED = 2
-"""Which of the collection's fonts draws simplified Chinese as it is written on the mainland."""
 
 PACKAGES = {"noto": "@iconify-json/noto", "fluent": "@iconify-json/fluent-emoji", "clipart": "openclipart-svg"}
 
@@ -454,7 +444,7 @@ def sources() -> str:
 
 def main() -> None:
     needed = set(PACKAGES.values())
-    downloads.PINNED[:] = [*(package for package in downloads.PINNED if package.name in needed), *FONTS]
+    downloads.PINNED[:] = [*(package for package in downloads.PINNED if package.name in needed)]
     downloads.fetch_all()
     files = {sample.path: encode(sample) for sample in TABLE}
     whole = encode(Sample(BROKEN, "png", one("noto:crayon"), "flat #ffffff", (160, 160)))

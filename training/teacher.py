@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 TEXTS = CACHE / "teacher_texts.json"
 VECTORS = CACHE / "teacher.npy"
+DONE = CACHE / "teacher.done"
 BATCH = 512
 
 
@@ -29,11 +30,23 @@ def fast_dtype() -> torch.dtype:
 def ask_teacher() -> None:
     """Writes ``teacher_texts.json`` and ``teacher.npy``, a vector each: (n, 384) float16."""
     texts = sorted({teacher for _, teacher, _ in gather()})
-    vectors = _encode(texts)
+    known = _known()
+    new = [text for text in texts if text not in known]
+    known |= dict(zip(new, _encode(new), strict=True))
+    vectors = np.stack([known[text] for text in texts])
     with finished(VECTORS) as path, path.open("wb") as file:
         np.save(file, vectors)
     with finished(TEXTS) as path:
         path.write_text(json.dumps(texts))
+    DONE.touch()
+
+
+def _known() -> dict[str, NDArray[np.float16]]:
+    """What was asked before: other sayings leave most texts as they were."""
+    if not (TEXTS.exists() and VECTORS.exists()):
+        return {}
+    texts, vectors = json.loads(TEXTS.read_text()), np.load(VECTORS)
+    return dict(zip(texts, vectors, strict=True)) if len(texts) == len(vectors) else {}
 
 
 def _encode(texts: list[str]) -> NDArray[np.float16]:

@@ -7,6 +7,7 @@ import re
 from training.clipart import read_clipart
 from training.concepts import load_concepts
 from training.phrases import composed
+from training.sayings import LANGUAGES, read_sayings
 from training.wordlists import read_cedict, read_classes, read_wordnet
 
 
@@ -28,7 +29,8 @@ def gather() -> list[tuple[str, str, float]]:
     for entry in read_cedict():
         if entry.senses and len(entry.simplified) <= 8:
             add(entry.simplified, ", ".join(entry.senses[:3]), 2.0 if len(entry.simplified) <= 2 else 1.0)
-    for concept in load_concepts().values():
+    concepts = load_concepts()
+    for concept in concepts.values():
         add(concept.en, concept.en, 4.0)
         add(concept.zh, concept.en, 4.0)
         add(concept.emoji, concept.en, 2.0)
@@ -37,6 +39,14 @@ def gather() -> list[tuple[str, str, float]]:
         add(", ".join(concept.en_tags[:6]), ", ".join(concept.en_tags[:6]))
         for tag in concept.zh_tags:
             add(tag, f"{concept.en}, {', '.join(concept.en_tags[:3])}", 0.5)
+    for saying in read_sayings("en"):
+        add(saying.text, saying.text)
+    for language in LANGUAGES:
+        for saying in read_sayings(language):
+            # What is said is to mean what it is said with: the teacher by itself takes it at its word.
+            fitting = [concepts[key] for key in saying.keys[:2] if key in concepts]
+            if fitting:
+                add(saying.text, ", ".join([*(concept.en for concept in fitting), *fitting[0].en_tags[:2]]), 3.0)
     for drawing in read_clipart():
         add(drawing.name, drawing.name, 2.0)
     for names in read_classes():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import re
+from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -10,6 +12,7 @@ import numpy as np
 from PIL import Image, ImageColor, ImageDraw, ImageFilter, ImageFont
 
 from training.concepts import load_concepts
+from training.downloads import HAN, HAN_SIMPLIFIED, LATIN
 from training.draw import read_drawings
 from training.paths import SEED
 
@@ -28,21 +31,41 @@ PAINT = {
 """What the colours of ``phrases.COLOURS`` look like."""
 
 _PALETTE = np.asarray([ImageColor.getrgb(value) for value in PAINT.values()], np.float32)
-_NAMES = list(PAINT)
+COLOUR_NAMES = list(PAINT)
 _COLOURED = {*PAINT, "gray", "flag", "skin", "button", "rainbow"}
 """Words of labels that another colour would make untrue."""
-_WORDS = ["when", "you", "me", "that", "nobody", "the face", "every time", "no", "yes", "ok", "wait", "what", "monday"]
+_WORDS = (  # noqa: SIM905 - a list would be a page
+    "when you me that nobody the face every time no yes ok wait what monday my boss be like how it feels they said "
+    "just one more never again not today why is this so hard please stop i can't even go home big mood same here"
+).split()
+_HAN = (
+    "我你他她它不是的了在有人这个上们来到时大地为子中说生国年着就那和要出也得里后自以会家可下而过天去能对小多然于心学么之"
+    "都好看起发当没成只如事把还用第样道想作种开"
+)
+_SIDED = {"left", "right", "arrow", "flag", "clock", "letter", "number", "keycap", "button", "note", "text", "word"}
+"""Words of labels that the mirror would make untrue."""
+
+
+@dataclass(frozen=True, slots=True)
+class Flags:
+    """Whether a drawing is ``held_out``; whether in another colour, or in the mirror, it is still what it is called."""
+
+    held_out: bool
+    paintable: bool
+    sided: bool
 
 
 @cache
-def open_drawings() -> tuple[list[tuple[bool, bool]], NDArray[np.uint8]]:
-    """For each drawing whether it is held out and whether another colour leaves it what it is called; the pixels."""
+def open_drawings() -> tuple[list[Flags], NDArray[np.uint8]]:
+    """What may be done to each drawing; the pixels."""
     drawings, pixels = read_drawings()
     concepts = load_concepts()
     flags = []
     for drawing in drawings:
         label = concepts[drawing.concept].en if drawing.concept else drawing.name
-        flags.append((drawing.held_out, not _COLOURED & set(label.replace(":", " ").split())))
+        words = set(re.sub(r"[^a-z0-9]+", " ", label.lower()).split())
+        sided = bool(_SIDED & words) or any(word.isdigit() for word in words)
+        flags.append(Flags(drawing.held_out, paintable=not _COLOURED & words, sided=sided))
     return flags, pixels
 
 
@@ -53,16 +76,56 @@ def show(view: int, row: int) -> tuple[NDArray[np.uint8] | None, str]:
     for other than clean views of held-out drawings. The same view always looks the same.
     """
     flags, pixels = open_drawings()
-    held_out, paintable = flags[row]
+    held_out, paintable = flags[row].held_out, flags[row].paintable
     rgba, random = np.asarray(pixels[row]), np.random.default_rng((SEED, view, row))
     if view == 0:
         return np.asarray(clean(rgba)), main_colour(rgba) if paintable else ""
     if held_out:
         return None, ""
     if view == VIEWS - 1 and paintable:
-        colour = str(random.choice(_NAMES))
+        colour = str(random.choice(COLOUR_NAMES))
         return np.asarray(painted(rgba, colour, random)), colour
     return np.asarray(scene(rgba, random)), ""
+
+
+def tuning_view(
+    row: int, clean_share: float, painted_share: float, random: np.random.Generator
+) -> tuple[Image.Image, str]:
+    """A fresh view of a drawing that isn't held out, and the colour that it was painted in ("": as it is)."""
+    flags, pixels = open_drawings()
+    rgba, chance = np.asarray(pixels[row]), random.random()
+    if chance < clean_share:
+        return clean(rgba), ""
+    if chance < clean_share + painted_share and flags[row].paintable:
+        colour = str(random.choice(COLOUR_NAMES))
+        return painted(rgba, colour, random), colour
+    return scene(rgba, random, mirror=not flags[row].sided), ""
+
+
+def sticker(rgba: NDArray[np.uint8], random: np.random.Generator) -> Image.Image:
+    """As it comes in chats: a rim, a ground, often words, then JPEG or the 64 colours of a GIF."""
+    drawing = _rimmed(Image.fromarray(rgba)) if random.random() < 0.5 else Image.fromarray(rgba)
+    picture = _placed(drawing, _ground(random), random)
+    if random.random() < 0.5:
+        picture = _captioned(picture, random)
+    if random.random() < 0.5:
+        return picture.quantize(64).convert("RGB")
+    return _compressed(picture, int(random.integers(30, 80)))
+
+
+def texture(random: np.random.Generator) -> NDArray[np.float32]:
+    """Colours that run into each other with grain at several scales, -1…1, (3, EDGE, EDGE): not flat anywhere."""
+    layers = [
+        np.asarray(
+            Image.fromarray(random.integers(0, 256, (edge, edge, 3), dtype=np.uint8)).resize(
+                (EDGE, EDGE), Image.Resampling.BICUBIC
+            ),
+            np.float32,
+        )
+        for edge in (3, 7, 20, 60)
+    ]
+    mixed = sum(share * layer for share, layer in zip(random.dirichlet(np.ones(4)), layers, strict=True))
+    return ((np.asarray(mixed) - 127) / 128).transpose(2, 0, 1).astype(np.float32)
 
 
 def clean(rgba: NDArray[np.uint8]) -> Image.Image:
@@ -76,23 +139,28 @@ def main_colour(rgba: NDArray[np.uint8]) -> str:
     if len(pixels) < 100:
         return ""
     nearest = np.square(pixels[::7, None] - _PALETTE[None]).sum(-1).argmin(1)
-    counts = np.bincount(nearest, minlength=len(_NAMES))
+    counts = np.bincount(nearest, minlength=len(COLOUR_NAMES))
     best = int(counts.argmax())
-    return _NAMES[best] if counts[best] >= 0.55 * counts.sum() else ""
+    return COLOUR_NAMES[best] if counts[best] >= 0.55 * counts.sum() else ""
 
 
-def scene(rgba: NDArray[np.uint8], random: np.random.Generator) -> Image.Image:
+def scene(rgba: NDArray[np.uint8], random: np.random.Generator, *, mirror: bool = False) -> Image.Image:
     """One random way to meet this drawing in a chat."""
     drawing = Image.fromarray(rgba)
     if random.random() < 0.3:
         drawing = _shift_hue(drawing, random)
     if random.random() < 0.12:
         drawing = Image.merge("RGBA", [drawing.convert("L")] * 3 + [drawing.getchannel("A")])
-    elif random.random() < 0.1:
+    elif random.random() < 0.2:
         drawing = _outlined(drawing, random)
     if random.random() < 0.25:
         drawing = _rimmed(drawing)
-    return _finish(_placed(drawing, _ground(random), random), random)
+    if mirror and random.random() < 0.3:
+        drawing = drawing.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    ground = _ground(random)
+    if random.random() < 0.15:
+        _add_companion(ground, random)
+    return _finish(_placed(drawing, ground, random), random)
 
 
 def painted(rgba: NDArray[np.uint8], colour: str, random: np.random.Generator) -> Image.Image:
@@ -131,6 +199,18 @@ def _ground(random: np.random.Generator) -> Image.Image:
     return coarse.resize((EDGE, EDGE), Image.Resampling.BICUBIC)
 
 
+def _add_companion(ground: Image.Image, random: np.random.Generator) -> None:
+    """Another drawing, small, in a corner of the ground: what is called isn't always alone."""
+    flags, pixels = open_drawings()
+    row = int(random.integers(len(flags)))
+    if flags[row].held_out:
+        return
+    edge = int(random.integers(EDGE // 5, EDGE // 3))
+    other = Image.fromarray(np.asarray(pixels[row])).resize((edge, edge), Image.Resampling.BILINEAR)
+    x, y = (int(random.integers(2)) * (EDGE - edge) for _ in range(2))
+    _on(other, ground, (x, y))
+
+
 def _placed(drawing: Image.Image, ground: Image.Image, random: np.random.Generator) -> Image.Image:
     drawing = drawing.rotate(random.uniform(-14, 14), Image.Resampling.BILINEAR)
     scale = random.uniform(0.5, 1.0)
@@ -145,22 +225,46 @@ def _placed(drawing: Image.Image, ground: Image.Image, random: np.random.Generat
 def _finish(picture: Image.Image, random: np.random.Generator) -> Image.Image:
     if random.random() < 0.25:
         picture = _captioned(picture, random)
-    if random.random() < 0.3:
-        data = io.BytesIO()
-        picture.save(data, "JPEG", quality=int(random.integers(35, 90)))
-        with Image.open(data) as compressed:
-            picture = compressed.convert("RGB")
-    return picture
+    return _compressed(picture, int(random.integers(35, 90))) if random.random() < 0.3 else picture
+
+
+def _compressed(picture: Image.Image, quality: int) -> Image.Image:
+    data = io.BytesIO()
+    picture.save(data, "JPEG", quality=quality)
+    with Image.open(data) as compressed:
+        return compressed.convert("RGB")
+
+
+@cache
+def _font(han: bool, points: int) -> ImageFont.FreeTypeFont:
+    if han:
+        return ImageFont.truetype(HAN, points, index=HAN_SIMPLIFIED, layout_engine=ImageFont.Layout.BASIC)
+    return ImageFont.truetype(LATIN, points, layout_engine=ImageFont.Layout.BASIC)
 
 
 def _captioned(picture: Image.Image, random: np.random.Generator) -> Image.Image:
-    text = " ".join(random.choice(_WORDS, int(random.integers(2, 6)))).upper()
-    bar = int(random.integers(22, 40))
+    """With words that say nothing of what it shows: in a bar of their own, or with an outline over the picture."""
+    han = bool(random.random() < 0.5)
+    points = int(random.integers(14, 26))
+    if han:
+        text = "".join(random.choice(list(_HAN), int(random.integers(3, 9))))
+    else:
+        text = " ".join(random.choice(_WORDS, int(random.integers(2, 7))))
+        text = text.upper() if random.random() < 0.7 else text
+    font, top = _font(han, points), random.random() < 0.5
+    if random.random() < 0.5:
+        y = 2 + points // 2 if top else EDGE - 2 - points // 2
+        whole = picture.copy()
+        light = random.random() < 0.8
+        fill, outline = ("white", "black") if light else ("black", "white")
+        ImageDraw.Draw(whole).text(
+            (EDGE // 2, y), text, fill, font, anchor="mm", stroke_width=max(1, points // 12), stroke_fill=outline
+        )
+        return whole
+    bar = points + int(random.integers(4, 14))
     dark = random.random() < 0.4
     whole = Image.new("RGB", (EDGE, EDGE), "black" if dark else "white")
-    top = random.random() < 0.6
     whole.paste(picture.resize((EDGE, EDGE - bar), Image.Resampling.BILINEAR), (0, bar if top else 0))
-    font = ImageFont.load_default(int(random.integers(11, 20)))
     at = (EDGE // 2, bar // 2 if top else EDGE - bar // 2)
     ImageDraw.Draw(whole).text(at, text, "white" if dark else "black", font, anchor="mm")
     return whole

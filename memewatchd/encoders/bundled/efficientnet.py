@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import torch
 from torch import nn
 from torch.nn import functional
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 STEM = 32
 FEATURES = 1280
 """Length of the feature vector."""
+LOWER_BLOCKS = 3
+"""Blocks of :class:`Lower`, which stay as published whatever is tuned."""
 
 STAGES = (
     # repeats, kernel, stride of the first, expansion, channels out
@@ -45,15 +48,34 @@ class Convolution(nn.Conv2d):
         return super().forward(input)
 
 
+class ByteConvolution(Convolution):
+    """A convolution whose weight is kept as int8 with a scale for each output."""
+
+    scale: Tensor
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> None:
+        super().__init__(inputs, outputs, kernel, stride, groups)
+        shape = self.weight.shape
+        del self.weight
+        self.register_buffer("weight", torch.zeros(shape, dtype=torch.int8))
+        self.register_buffer("scale", torch.zeros(outputs, 1, 1, 1))
+
+    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:  # noqa: A002
+        return super()._conv_forward(input, weight.to(self.scale.dtype) * self.scale, bias)
+
+
 class Block(nn.Module):
     """Inverted residual: expand (1x1), filter each channel (k x k), project (1x1), add where shapes allow."""
 
-    def __init__(self, inputs: int, outputs: int, kernel: int, stride: int, expansion: int) -> None:
+    def __init__(
+        self, inputs: int, outputs: int, kernel: int, stride: int, expansion: int, kind: type[Convolution] = Convolution
+    ) -> None:
         super().__init__()
         wide = inputs * expansion
-        self.expand = Convolution(inputs, wide, 1) if expansion > 1 else None
+        self.expand = kind(inputs, wide, 1) if expansion > 1 else None
+        # So few weights that bytes would save nothing.
         self.depthwise = Convolution(wide, wide, kernel, stride, groups=wide)
-        self.project = Convolution(wide, outputs, 1)
+        self.project = kind(wide, outputs, 1)
         self.residual = stride == 1 and inputs == outputs
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -65,22 +87,51 @@ class Block(nn.Module):
         return projected + inputs if self.residual else projected
 
 
-class EfficientNetLite0(nn.Module):
-    """Pictures, float32 (n, 3, edge, edge) with an edge that 32 divides → features (n, 1280), all ≥ 0."""
+class Lower(nn.Module):
+    """The stem and the first blocks: float32 (n, 3, edge, edge), an edge that 32 divides →
+    (n, 24, edge / 4, edge / 4)."""
 
     def __init__(self) -> None:
         super().__init__()
         self.stem = Convolution(3, STEM, 3, 2)
-        blocks = []
-        inputs = STEM
-        for repeats, kernel, stride, expansion, outputs in STAGES:
-            for index in range(repeats):
-                blocks.append(Block(inputs, outputs, kernel, stride if index == 0 else 1, expansion))
-                inputs = outputs
-        self.blocks = nn.Sequential(*blocks)
-        self.top = Convolution(inputs, FEATURES, 1)
+        self.blocks = nn.Sequential(*_blocks()[:LOWER_BLOCKS])
 
     def forward(self, pixel_values: Tensor) -> Tensor:
-        values = functional.relu6(self.stem(pixel_values))
+        values: Tensor = self.blocks(functional.relu6(self.stem(pixel_values)))
+        return values
+
+
+class Upper(nn.Module):
+    """The other blocks and the last convolution: what :class:`Lower` gives → features (n, 1280), all ≥ 0."""
+
+    def __init__(self, kind: type[Convolution] = Convolution) -> None:
+        super().__init__()
+        self.blocks = nn.Sequential(*_blocks(kind)[LOWER_BLOCKS:])
+        self.top = kind(STAGES[-1][-1], FEATURES, 1)
+
+    def forward(self, values: Tensor) -> Tensor:
         values = functional.relu6(self.top(self.blocks(values)))
         return values.mean(dim=(2, 3))
+
+
+class EfficientNetLite0(nn.Module):
+    """Pictures, float32 (n, 3, edge, edge) with an edge that 32 divides → features (n, 1280)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lower = Lower()
+        self.upper = Upper()
+
+    def forward(self, pixel_values: Tensor) -> Tensor:
+        features: Tensor = self.upper(self.lower(pixel_values))
+        return features
+
+
+def _blocks(kind: type[Convolution] = Convolution) -> list[Block]:
+    blocks = []
+    inputs = STEM
+    for repeats, kernel, stride, expansion, outputs in STAGES:
+        for index in range(repeats):
+            blocks.append(Block(inputs, outputs, kernel, stride if index == 0 else 1, expansion, kind))
+            inputs = outputs
+    return blocks

@@ -1,9 +1,9 @@
 """The bundled model: a bag of words and a small convolutional network, into one space.
 
-A picture's vector is norm(D + g·C). D is what the drawing head makes of the network's features. C is
-what the network's own 1,000 classes say, as vectors of their names. g tells a photograph (1) from a
-drawing (0) by how flat its areas are: the classes were learned from photographs, and would only
-blur what the head says of a drawing.
+A picture's vector is norm(D + g·C). D is what a network that was tuned on drawings, and its head, make of it. C is
+what the published network's own 1,000 classes say, as vectors of their names; both networks share their first layers.
+g tells a photograph (1) from a drawing (0) by how flat its areas are: the classes were learned from photographs, and
+would only blur what the head says of a drawing.
 """
 
 from __future__ import annotations
@@ -18,13 +18,16 @@ from transformers import PreTrainedModel
 from transformers.utils.generic import ModelOutput
 
 from memewatchd.encoders.bundled.configuration import BundledConfig
-from memewatchd.encoders.bundled.efficientnet import FEATURES, EfficientNetLite0
+from memewatchd.encoders.bundled.efficientnet import FEATURES, ByteConvolution, Lower, Upper
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 FLAT_STEP = 2.0
 """Neighbouring pixels (0 to 255) that differ by no more than this in every channel count as flat."""
+
+SHUT = 0.01
+"""Below this the gate counts as shut, and the photographs' network isn't asked: drawings cost half as much."""
 
 _HASH = (1_000_003, 8_191)
 """Odd primes that spread pairs of token ids over the bigram table."""
@@ -111,7 +114,7 @@ class Words(nn.Module):
 
 
 class DrawingHead(nn.Module):
-    """Features of the network → (n, projection_dim)."""
+    """Features of the drawings' network → (n, projection_dim)."""
 
     def __init__(self, config: BundledConfig) -> None:
         super().__init__()
@@ -125,7 +128,7 @@ class DrawingHead(nn.Module):
 
 
 class ClassWords(nn.Module):
-    """Features → logits of the original classes → the mean vector of the likeliest classes' names."""
+    """Features of the published network → logits of its classes → the mean vector of the likeliest classes' names."""
 
     def __init__(self, config: BundledConfig) -> None:
         super().__init__()
@@ -164,8 +167,10 @@ class BundledModel(PreTrainedModel):  # type: ignore[no-untyped-call]
     def __init__(self, config: BundledConfig) -> None:
         super().__init__(config)
         self.words = Words(config)
-        self.network = EfficientNetLite0()
+        self.lower = Lower()
+        self.drawings = Upper()
         self.head = DrawingHead(config)
+        self.photographs = Upper(ByteConvolution)
         self.classes = ClassWords(config)
         self.post_init()  # type: ignore[no-untyped-call]
 
@@ -180,11 +185,14 @@ class BundledModel(PreTrainedModel):  # type: ignore[no-untyped-call]
 
     def get_image_features(self, pixel_values: Tensor, **_: Any) -> Tensor:
         """(x - 127) / 128 of pictures, (n, 3, image_size, image_size) → unit-length (n, projection_dim)."""
-        features = self.network(pixel_values)
-        drawing = functional.normalize(self.head(features), dim=-1)
-        classes = functional.normalize(self.classes(features), dim=-1)
-        gate = photograph_gate(pixel_values, self.config).unsqueeze(-1)
-        return functional.normalize(drawing + gate * classes, dim=-1)
+        shared = self.lower(pixel_values)
+        vectors = functional.normalize(self.head(self.drawings(shared)), dim=-1)
+        gate = photograph_gate(pixel_values, self.config)
+        opened = gate > SHUT
+        if opened.any():
+            classes = functional.normalize(self.classes(self.photographs(shared[opened])), dim=-1)
+            vectors[opened] += gate[opened].unsqueeze(-1) * classes
+        return functional.normalize(vectors, dim=-1)
 
     def forward(
         self, input_ids: Tensor, pixel_values: Tensor, attention_mask: Tensor | None = None, **_: Any
