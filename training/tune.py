@@ -44,7 +44,7 @@ CHECKPOINT = CACHE / "tuning.pt"
 class Recipe:
     """What was chosen by trying; ``rate`` is the relative change of a weight in a step (see :class:`Scaled`)."""
 
-    steps: int = 8000
+    steps: int = 5000
     batch: int = 64  # half as many meanings, two pictures each
     rate: float = 2e-3
     head_rate: float = 1.5e-3

@@ -61,7 +61,8 @@ class ByteConvolution(Convolution):
         self.register_buffer("scale", torch.zeros(outputs, 1, 1, 1))
 
     def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:  # noqa: A002
-        return super()._conv_forward(input, weight.to(self.scale.dtype) * self.scale, bias)
+        output: Tensor = super()._conv_forward(input, weight.to(self.scale.dtype) * self.scale, bias)
+        return output
 
 
 class Block(nn.Module):
