@@ -331,4 +331,5 @@ class Intake:
             kind=kind,
             tags=tag_keys(own.tags),
             inner=inner,
+            look=picture.look,
         )

@@ -62,6 +62,8 @@ class FileRow:
     ``frames`` the number of frames in the file (1 for a still), all 0 if failed; ``kind`` is the real
     type ("png", "gif", …), "" if failed. ``tags`` are compared as :func:`~memewatchd.words.tag_key` makes them.
     ``inner`` is the description inside the file, as it was written: a copy or a move takes it along unread.
+    ``look`` is how the whole picture looks, by which its copies are found (see :mod:`memewatchd.looks`); "" where
+    that says nothing.
     """
 
     path: bytes
@@ -76,6 +78,7 @@ class FileRow:
     kind: str = ""
     tags: tuple[str, ...] = ()
     inner: str = ""
+    look: str = ""
 
     @property
     def id(self) -> str:
@@ -90,6 +93,7 @@ class FileRow:
             self.text.encode(),
             "\n".join(self.tags).encode(),
             self.inner.encode(),
+            self.look.encode(),
         ):
             hasher.update(len(part).to_bytes(8, "little"))
             hasher.update(part)
@@ -119,7 +123,7 @@ class Decoded:
 
     ``frames``: uint8 RGB arrays (crop, crop, 3), at least one, at most as many as were asked for; ``numbers``: the
     place of each in the file, from 0, rising; ``n_frames`` counts those in the file.
-    ``description``: what somebody wrote about it inside the file, "" if nothing.
+    ``description``: what somebody wrote about it inside the file, "" if nothing. ``look``: see :class:`FileRow`.
     """
 
     format: str
@@ -129,6 +133,7 @@ class Decoded:
     frames: list[NDArray[np.uint8]] = field(default_factory=list, compare=False, repr=False)
     numbers: tuple[int, ...] = (0,)
     description: str = ""
+    look: str = ""
 
 
 @dataclass(frozen=True, slots=True)

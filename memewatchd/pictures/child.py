@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from memewatchd.errors import MemewatchError, PictureError
+from memewatchd.looks import is_packed
 from memewatchd.meme import Decoded
 from memewatchd.pictures import wire
 from memewatchd.pictures.human import MAX_BYTES
@@ -173,6 +174,7 @@ class DecodeChild(Child):
                 frames=list(frames),
                 numbers=numbers,
                 description=_text(reply.get("description", "")),
+                look=_look(reply.get("look", "")),
             )
 
 
@@ -200,6 +202,12 @@ def _text(value: object) -> str:
     if not isinstance(value, str):
         raise ValueError("its description is no text")
     return "\n".join(filter(None, (clean(line, MAX_BYTES) for line in value[:MAX_BYTES].split("\n"))))
+
+
+def _look(value: object) -> str:
+    if value == "" or (isinstance(value, str) and is_packed(value)):
+        return str(value)
+    raise ValueError("it looks like nothing that is known")
 
 
 def _whole(reply: dict[str, Any], key: str, most: int) -> int:

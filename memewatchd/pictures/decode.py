@@ -22,9 +22,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from memewatchd.errors import PictureError
-from memewatchd.pictures import formats, preprocess, structure, wire
+from memewatchd.pictures import fingerprint, formats, preprocess, structure, wire
 from memewatchd.pictures.descriptions import description_of
 from memewatchd.pictures.kinds import HEAD_BYTES, VIDEOS, sniff
+from memewatchd.priority import yield_disk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,9 +35,12 @@ if TYPE_CHECKING:
     from memewatchd.meme import FrameSpec
     from memewatchd.pictures.frames import Shown
 
-# A picture of at most this many pixels is always decoded in full. JPEGs beyond it are decoded at
-# 1/2, 1/4 or 1/8, but to no less than twice the size that the model sees.
-_DRAFT_PIXELS = 4_000_000
+# JPEGs are decoded at 1/2, 1/4 or 1/8, but to no less than so many times the size that the model sees. At four times
+# no vector shows it; at twice some move by as much as another JPEG quality would move them (cosines down to .995 with
+# the bundled model, whose eye for flat colours is the sharpest), so that is for pictures of more than so many pixels.
+_DRAFT_TIMES = 4
+_HASTY_DRAFT_TIMES = 2
+_HASTY_PIXELS = 4_000_000
 
 # An animation's frames are sampled among those that fit into this many decoded pixels (3 s or so), or else into a
 # share of the job's processor time: to reach a frame, all before it must be decoded. However small, a frame costs as
@@ -70,6 +74,7 @@ def serve(sock: socket.socket, limits: wire.Limits) -> None:
     """Answers one job after another. After running out of memory the child asks to be replaced."""
     formats.prepare_pillow(limits.max_pixels)
     bound(limits)
+    yield_disk()
     wire.send(sock, {"ready": True})
     while True:
         try:
@@ -111,38 +116,50 @@ def answer(fd: int, job: wire.Job, limits: wire.Limits) -> tuple[dict[str, Any],
     try:
         im, n_frames = formats.open_picture(kind, data, limits.max_pixels)
         pixels = im.width * im.height
-        chosen, (width, height), description = frames_of(im, kind, job, n_frames, until)
+        chosen, (width, height), description, look = frames_of(im, kind, job, n_frames, until)
     except (PictureError, MemoryError):
         raise
     except Exception as error:
         if pixels * _HUNGRY.get(kind, 0) > limits.memory_bytes:
             raise MemoryError from error
         raise PictureError(formats.explain(kind, error)) from error
-    return _reply(kind, (width, height), n_frames, chosen, description)
+    return _reply(kind, (width, height), n_frames, chosen, description, look)
 
 
 def answer_video(
     kind: str, data: bytes, job: wire.Job, limits: wire.Limits, until: float
 ) -> tuple[dict[str, Any], bytes]:
     """As :func:`answer` does. After ``until`` (processor time, seconds) no more frames are decoded."""
-    from memewatchd.pictures import video
+    from memewatchd.pictures import frames, video
+
+    motion = fingerprint.Motion()
+
+    def choose(stream: Iterator[Shown[bytes]], most: int) -> list[tuple[int, bytes]]:
+        return frames.choose(motion.watch(stream), most)
 
     try:
         formats.check_whole(kind, data)
-        film = video.read(kind, data, job, limits, until)
+        film = video.read(kind, data, job, limits, until, choose)
+        look = motion.of_moving(film.first, film.size, film.n_frames)
     except (PictureError, MemoryError):
         raise
     except Exception as error:
         raise PictureError(formats.explain(kind, error)) from error
-    return _reply(kind, film.size, film.n_frames, film.chosen)
+    return _reply(kind, film.size, film.n_frames, film.chosen, look=look)
 
 
 def _reply(
-    kind: str, size: tuple[int, int], n_frames: int, chosen: list[tuple[int, bytes]], description: str = ""
+    kind: str,
+    size: tuple[int, int],
+    n_frames: int,
+    chosen: list[tuple[int, bytes]],
+    description: str = "",
+    look: str = "",
 ) -> tuple[dict[str, Any], bytes]:
     numbers = [number for number, _ in chosen]
     reply = {"format": kind, "width": size[0], "height": size[1], "n_frames": n_frames, "frames": len(chosen)}
-    return reply | {"numbers": numbers, "description": description}, b"".join(pixels for _, pixels in chosen)
+    reply |= {"numbers": numbers, "description": description, "look": look}
+    return reply, b"".join(pixels for _, pixels in chosen)
 
 
 def read(fd: int, limits: wire.Limits) -> bytes:
@@ -168,22 +185,27 @@ def read(fd: int, limits: wire.Limits) -> bytes:
 
 def frames_of(
     im: ImageFile.ImageFile, kind: str, job: wire.Job, n_frames: int, until: float
-) -> tuple[list[tuple[int, bytes]], tuple[int, int], str]:
-    """The sampled frames (number, raw RGB), the picture's width and height when it stands upright, its description."""
+) -> tuple[list[tuple[int, bytes]], tuple[int, int], str, str]:
+    """The sampled frames (number, raw RGB), the picture's width and height when it stands upright, its description,
+    what it looks like."""
     stored = im.size
-    if kind == "jpeg" and stored[0] * stored[1] > _DRAFT_PIXELS:
+    if kind == "jpeg":
         width, height = preprocess.scaled_size(job.spec, stored)
-        im.draft(None, (2 * width, 2 * height))
+        times = _HASTY_DRAFT_TIMES if stored[0] * stored[1] > _HASTY_PIXELS else _DRAFT_TIMES
+        im.draft(None, (times * width, times * height))
     drawn, turned = preprocess.upright(formats.load(im))
     # A draft is smaller than the picture; a TIFF is turned by its plugin.
     size = drawn.size if kind != "jpeg" else stored[::-1] if turned else stored
     description = description_of(im)
     if n_frames == 1 or job.max_frames == 1:
-        return [(0, _pixels(drawn, job.spec, size))], size, description
+        look = fingerprint.of_still(drawn, size) if n_frames == 1 else ""
+        return [(0, _pixels(drawn, job.spec, size))], size, description, look
     from memewatchd.pictures import frames  # late: numpy, which a still picture needs not
 
-    stream = frames.stop_late(shown(im, drawn, n_frames, job.spec, size), until)
-    return frames.choose(stream, job.max_frames), size, description
+    first, motion = drawn.copy(), fingerprint.Motion()  # a copy: seeking may draw over it
+    stream = frames.stop_late(motion.watch(shown(im, drawn, n_frames, job.spec, size)), until)
+    chosen = frames.choose(stream, job.max_frames)
+    return chosen, size, description, motion.of_moving(first, size, n_frames)
 
 
 def shown(

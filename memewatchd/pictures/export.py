@@ -63,7 +63,7 @@ class Exporter:
         self._now = now
 
     def export(self, path: bytes, how: str = "auto", max_px: int | None = None) -> Exported:
-        """``how``: "auto" (still: png, animated: gif, film: uri), "png" (its first frame), "gif", or "uri" (the file as it is).
+        """``how``: "auto" (still: png, animated: gif, film: uri), "png" (its first frame), "gif", or "uri" (as it is).
 
         Raises BadRequest for what is no meme of ours or can't be read, Degraded where nothing can be written.
         """

@@ -80,13 +80,14 @@ def thumbnail(im: Image.Image, side: int) -> tuple[NDArray[np.uint8], bool]:
     that is wholly transparent."""
     import numpy as np
 
-    if im.mode.startswith(("I", "F")):
-        im = _to_8_bit(im)
-    mode = "RGBA" if im.has_transparency_data else "RGB"
-    # Pillow multiplies colours by their alpha before it averages them.
-    small = (im if im.mode == mode else im.convert(mode)).resize((side, side), Image.Resampling.BOX)
-    blank = mode == "RGBA" and small.getchannel("A").getextrema() == (0, 0)
+    small = _squeezed(im, side, Image.Resampling.BOX)
+    blank = small.mode == "RGBA" and small.getchannel("A").getextrema() == (0, 0)
     return np.asarray(to_rgb(small)), blank
+
+
+def on_white(im: Image.Image, side: int, resample: Image.Resampling) -> Image.Image:
+    """A picture of any mode as RGB of ``side`` by ``side`` pixels over white, whatever its shape."""
+    return to_rgb(_squeezed(im, side, resample, reducing_gap=4.0))
 
 
 def scaled_size(spec: FrameSpec, size: tuple[int, int]) -> tuple[int, int]:
@@ -120,6 +121,14 @@ def upright(im: Image.Image) -> tuple[Image.Image, bool]:
     except Exception:  # noqa: BLE001 - EXIF is parsed in Python and breaks in every way there is
         pass
     return im, False
+
+
+def _squeezed(im: Image.Image, side: int, resample: Image.Resampling, reducing_gap: float | None = None) -> Image.Image:
+    """RGBA where anything is transparent, else RGB. Pillow multiplies colours by their alpha before it averages."""
+    if im.mode.startswith(("I", "F")):
+        im = _to_8_bit(im)
+    mode = "RGBA" if im.has_transparency_data else "RGB"
+    return (im if im.mode == mode else im.convert(mode)).resize((side, side), resample, reducing_gap=reducing_gap)
 
 
 def _resize(im: Image.Image, size: tuple[int, int], spec: FrameSpec) -> Image.Image:

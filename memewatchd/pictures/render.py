@@ -72,8 +72,8 @@ def serve(sock: socket.socket, limits: wire.Limits) -> None:
 def answer(fd: int, job: dict[str, Any], limits: wire.Limits) -> tuple[dict[str, Any], bytes]:
     """Carries out one job. Returns the reply and what was made. Raises PictureError, MemoryError.
 
-    Of a film it is only said that it is one, and moves. The job: ``how`` is "look" (only say what it is), "png" (its first frame) or "gif"; ``max_px`` is the longer side
-    at most; ``texts`` go into a PNG as they are.
+    The job: ``how`` is "look" (only say what it is), "png" (its first frame) or "gif"; ``max_px`` is the longer side
+    at most; ``texts`` go into a PNG as they are. Of a film it is only said that it is one, and that it moves.
     """
     data = decode.read(fd, limits)
     kind = sniff(data[:HEAD_BYTES], videos=True)

@@ -39,7 +39,8 @@ _WITH_ALPHA = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 
 @dataclass(frozen=True, slots=True)
 class Film:
-    """``chosen``: (the frame's number, raw RGB as the model wants it); ``size``: width and height, upright.
+    """``chosen``: (the frame's number, raw RGB as the model wants it); ``size``: width and height, upright; ``first``:
+    the first frame, whole.
 
     Of a film that isn't decoded whole, the numbers are what its times say, and ``n_frames`` is about right.
     """
@@ -47,6 +48,7 @@ class Film:
     chosen: list[tuple[int, bytes]]
     size: tuple[int, int]
     n_frames: int
+    first: Image.Image
 
 
 def read(
@@ -81,9 +83,10 @@ def read(
         raise MemoryError from error
     except av.error.FFmpegError as error:
         raise ValueError(error.strerror or type(error).__name__) from error
-    if not chosen:
+    if not chosen or film.first is None:
         raise PictureError("a film without a picture")
-    return Film(sorted(chosen.items()), film.upright, film.n_frames or max(film.expected, 1 + max(chosen)))
+    n_frames = film.n_frames or max(film.expected, 1 + max(chosen))
+    return Film(sorted(chosen.items()), film.upright, n_frames, film.first)
 
 
 class _Film:
@@ -104,6 +107,7 @@ class _Film:
             self.expected = stream.frames or round(length * self._rate)
         self.affordable = max(1, _FILM_PIXELS // (size[0] * size[1] + _FRAME_PIXELS))
         self.upright = size
+        self.first: Image.Image | None = None
         self.n_frames = 0
         """How many there are, once all have been seen."""
 
@@ -125,7 +129,8 @@ class _Film:
                 at = count / self._rate if frame.time is None else max(0.0, frame.time - start)
                 self._check_length(at)
                 if count == 0:
-                    self.upright = _upright(frame).size
+                    self.first = _upright(frame)
+                    self.upright = self.first.size
                 number = round(at * self._rate) if key_only else count
                 ms = _KEY_MS if key_only else 1000 / self._rate
                 look, blank = _look(frame, LOOK)
@@ -165,9 +170,12 @@ def _seconds(count: int | None, unit: Any) -> float:
 
 
 def _look(frame: Any, side: int) -> tuple[NDArray[np.uint8], bool]:
+    import numpy as np
+
     if _has_alpha(frame):
-        return preprocess.thumbnail(_image(frame), side)
-    return frame.reformat(width=side, height=side, format="rgb24", interpolation="AREA").to_ndarray(), False
+        return preprocess.thumbnail(_upright(frame), side)
+    look = frame.reformat(width=side, height=side, format="rgb24", interpolation="AREA").to_ndarray()
+    return np.rot90(look, round(frame.rotation / 90)), False
 
 
 def _upright(frame: Any) -> Image.Image:

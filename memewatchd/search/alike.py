@@ -79,7 +79,7 @@ def unpacked(look: str) -> Seen | None:
     )
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1024)
 def see(look: str) -> Seen | None:
     """The same, and remembered for a while."""
     return unpacked(look)
@@ -90,7 +90,7 @@ def at_level(light: NDArray[np.float32], level: int) -> NDArray[np.float32]:
     if level == SIDE:
         return light
     triangles = _triangles(level)
-    return triangles @ light @ triangles.T
+    return np.asarray(triangles @ light @ triangles.T, np.float32)
 
 
 @lru_cache
@@ -106,7 +106,8 @@ def _triangles(level: int) -> NDArray[np.float32]:
 def same_shape(size: tuple[int, int], sizes: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Whether pictures of ``sizes`` (n, 2) may be scaled ones of ``size``: each side may be rounded by a pixel."""
     width, height = size
-    return np.abs(width * sizes[:, 1] - height * sizes[:, 0]) <= width + height + sizes.sum(1)
+    near: NDArray[np.bool_] = np.abs(width * sizes[:, 1] - height * sizes[:, 0]) <= width + height + sizes.sum(1)
+    return near
 
 
 def are_alike(one: Seen, size: tuple[int, int], others: Sequence[Seen], sizes: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -118,13 +119,14 @@ def are_alike(one: Seen, size: tuple[int, int], others: Sequence[Seen], sizes: N
     for level in _LEVELS:
         which = np.flatnonzero(alike & (levels == level))
         if which.size:
-            light = np.stack([others[index].light for index in which])
+            light = np.stack([others[index].light for index in which.tolist()])
             ours = at_level(one.light, level)
             apart = np.abs(at_level(light, level) - ours)
             most = min(_MOST_APART, _STEP + _CONTRAST_APART * float(np.ptp(ours)))
-            near = (apart.max((1, 2)) <= most) & (_patches(apart).max((1, 2)) <= _PATCH_APART * most)
+            near = apart.max((1, 2)) <= most
+            near[near] = _patches(apart[near]).max((1, 2)) <= _PATCH_APART * most
             alike[which[~near]] = False
-    for index in np.flatnonzero(alike):
+    for index in np.flatnonzero(alike).tolist():
         alike[index] = _same_colours(one, others[index]) and _same_motion(one, others[index])
     return alike
 
@@ -140,8 +142,8 @@ def _patches(apart: NDArray[np.float32]) -> NDArray[np.float32]:
     """The mean of each :data:`_PATCH` by :data:`_PATCH` cells of (n, level, level)."""
     sums = np.cumsum(np.cumsum(np.pad(apart, ((0, 0), (1, 0), (1, 0))), 1), 2)
     wide = _PATCH
-    means: NDArray[np.float32] = sums[:, wide:, wide:] - sums[:, :-wide, wide:] - sums[:, wide:, :-wide]
-    return (means + sums[:, :-wide, :-wide]) / wide**2
+    patches = sums[:, wide:, wide:] - sums[:, :-wide, wide:] - sums[:, wide:, :-wide] + sums[:, :-wide, :-wide]
+    return np.asarray(patches / wide**2, np.float32)
 
 
 def _same_colours(one: Seen, other: Seen) -> bool:

@@ -7,6 +7,7 @@ would join what is nothing alike. Blocks; any thread may call.
 from __future__ import annotations
 
 import threading
+import time
 from collections import defaultdict
 from dataclasses import replace
 from itertools import product
@@ -95,16 +96,20 @@ class Copies:
         the others are copies of; groups by the path of the best."""
         with self._lock:
             self._look()
-            taken: set[Digest] = set()
-            groups = []
-            for digest in sorted(self._rows, key=lambda digest: _goodness(self._rows[digest][0])):
-                if digest in taken:
-                    continue
-                members = [digest, *(other for other in self._alike(digest) if other not in taken)]
-                taken.update(members)
-                rows = [row for member in members for row in self._rows[member]]
-                if len(rows) > 1:
-                    groups.append(sorted(rows, key=_goodness))
+            known = self._rows  # which is replaced, and never changed
+        taken: set[Digest] = set()
+        groups = []
+        for digest in sorted(known, key=lambda digest: _goodness(known[digest][0])):
+            if digest in taken:
+                continue
+            with self._lock:  # for a moment: of 20,000 files this takes seconds, and searches go on
+                alike_ones = self._alike(digest)
+            time.sleep(0)
+            members = [digest, *(other for other in alike_ones if other in known and other not in taken)]
+            taken.update(members)
+            rows = [row for member in members for row in known[member]]
+            if len(rows) > 1:
+                groups.append(sorted(rows, key=_goodness))
         return sorted(groups, key=lambda rows: rows[0].path)
 
     def warm(self) -> None:
@@ -161,25 +166,29 @@ class _Looks:
         self._free: list[int] = []
         self._drawers: dict[tuple[int, ...], list[int]] = {}
         self._coarse = np.zeros((0, alike.COARSE, alike.COARSE), np.float32)
+        self._quarters = np.zeros((0, 4), np.float32)
         self._sizes = np.zeros((0, 2), np.int64)
 
     def add(self, rows: Sequence[FileRow]) -> None:
         """A row of each new digest; those without a look are like nothing."""
-        known = [(row, seen) for row in rows if (seen := alike.unpacked(row.look)) is not None]
-        self._make_room(len(known))
-        for row, seen in known:
+        self._make_room(len(rows))
+        for row in rows:
+            seen = alike.unpacked(row.look)
+            if seen is None:
+                continue
             place = self._free.pop()
             self._places[row.digest] = place
             self._digests[place], self._looks[place] = row.digest, row.look
             self._coarse[place], self._sizes[place] = seen.coarse, (row.width, row.height)
-            self._drawers.setdefault(_drawer(_quarters(self._coarse[place])), []).append(place)
+            self._quarters[place] = _quarters(seen.coarse)
+            self._drawers.setdefault(_drawer(self._quarters[place]), []).append(place)
 
     def drop(self, digests: Iterable[Digest]) -> None:
         for digest in digests:
             place = self._places.pop(digest, None)
             if place is not None:
                 del self._digests[place], self._looks[place]
-                self._drawers[_drawer(_quarters(self._coarse[place]))].remove(place)
+                self._drawers[_drawer(self._quarters[place])].remove(place)
                 self._free.append(place)
 
     def like(self, digest: Digest) -> Iterator[Digest]:
@@ -187,15 +196,15 @@ class _Looks:
         place = self._places.get(digest)
         if place is None:
             return
-        quarters = _quarters(self._coarse[place])
+        quarters = self._quarters[place]
         reach = zip(_drawer(quarters - QUARTERS_APART), _drawer(quarters + QUARTERS_APART), strict=True)
         keys = product(*(range(low, high + 1) for low, high in reach))
         near = np.array([other for key in keys for other in self._drawers.get(key, ()) if other != place], np.int64)
         if not near.size:
             return
         size = (int(self._sizes[place, 0]), int(self._sizes[place, 1]))
+        near = near[np.abs(self._quarters[near] - quarters).max(1) <= QUARTERS_APART]
         near = near[alike.same_shape(size, self._sizes[near])]
-        near = near[np.abs(_quarters(self._coarse[near]) - quarters).max(1, initial=0) <= QUARTERS_APART]
         near = near[np.abs(self._coarse[near] - self._coarse[place]).max((1, 2), initial=0) <= alike.COARSE_APART]
         if not near.size:
             return
@@ -210,15 +219,17 @@ class _Looks:
         if missing > 0:
             here = len(self._sizes)
             room = max(missing, here // 2)
-            self._coarse = np.concatenate([self._coarse, np.zeros((room, *self._coarse.shape[1:]), np.float32)])
-            self._sizes = np.concatenate([self._sizes, np.zeros((room, 2), np.int64)])
+            self._coarse, self._quarters, self._sizes = (
+                np.concatenate([table, np.zeros((room, *table.shape[1:]), table.dtype)])
+                for table in (self._coarse, self._quarters, self._sizes)
+            )
             self._free.extend(range(here + room - 1, here - 1, -1))
 
 
 def _quarters(coarse: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The mean brightness of the four quarters: float32 (…, 4)."""
-    means: NDArray[np.float32] = coarse.reshape(-1, 2, _QUARTER, 2, _QUARTER).mean((2, 4))
-    return means.reshape(*coarse.shape[:-2], 4)
+    """The mean brightness of the four quarters: float32 (4,)."""
+    means: NDArray[np.float32] = coarse.reshape(2, _QUARTER, 2, _QUARTER).mean((1, 3)).ravel()
+    return means
 
 
 def _drawer(quarters: NDArray[np.float32]) -> tuple[int, ...]:

@@ -172,7 +172,6 @@ class Searcher:
     def warm(self) -> None:
         """Read what the first search by pinyin would have to wait for, in the background."""
         self._pool.submit(self._by_words.warm)
-        self._pool.submit(self.copies.warm)
 
     async def _by_query(
         self, query: Query, like: Sequence[Example], limit: int, min_score: float | None, typing: bool
@@ -223,9 +222,12 @@ class Searcher:
         return calibration is None or calibration.fits(vector, best)
 
     async def keep_calibrated(self, is_calm: Callable[[], bool]) -> None:
-        """For ever: measure what fits nothing whenever the index has changed much and ``is_calm``."""
+        """For ever: measure what fits nothing whenever the index has changed much and ``is_calm``; and look for copies
+        in what is new, so that no search waits for that."""
         while self._calibrator is not None:
             await asyncio.sleep(_CALIBRATE_EVERY_S)
+            if self._is_open():
+                await self._in_pool(self.copies.warm)
             if self._is_active() and self._encoder.ready and is_calm() and self._calibrator.is_stale:
                 await self._in_pool(self._calibrator.measure)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from PIL import Image, ImageDraw, ImageFont
+from real_daemon import path_of
 
 from memewatchd.pictures.ocr import reader_id
 
@@ -42,7 +43,9 @@ def test_words_are_read_after_all_else_and_once(daemon: Daemon) -> None:
         status = daemon.status()
         assert (status["words_pending"], status["words_state"], status["state"]) == (0, "done", "settled")
         assert len(children(daemon)) == 1
-        assert set(daemon.search("mordor")[:2]) == {bytes(daemon.folder / "b.png"), bytes(daemon.folder / "copy.png")}
+        best = daemon.ask(op="search", text="mordor")["hits"][0]
+        both = {bytes(daemon.folder / "b.png"), bytes(daemon.folder / "copy.png")}
+        assert {path_of(best), *map(path_of, best["copies"])} == both
 
         caption(daemon.folder / "later.png", "and now for something")
         assert daemon.memewatch("wait", "--words").returncode == 0

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from memewatchd.progress import Event
+    from memewatchd.service.power import Battery
 
 PATIENCE_S = 30.0
 SPEC = FrameSpec("exact", 8, 8)
@@ -280,6 +281,7 @@ class Rig:
     shortage: str = ""
     settle_s: float = 0.1
     videos: bool = False
+    battery: Battery | None = None
     identities: dict[bytes, tuple[int, int]] = field(default_factory=dict)
     _thread: threading.Thread | None = None
 
@@ -319,6 +321,7 @@ class Rig:
             remember_roots=remember_roots,
             progress=self.progress,
             settle_s=self.settle_s,
+            battery=self.battery,
         )
         if isinstance(self.store, FakeStore):
             self.model.stored = lambda: {crc_of(digest) for digest, _ in self.store.active}

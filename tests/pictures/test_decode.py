@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from memewatchd.errors import PictureError
 from memewatchd.meme import FrameSpec
@@ -248,6 +248,46 @@ def test_a_big_jpeg_that_the_model_sees_large_is_decoded_in_full(
 
     full = np.asarray(preprocess.fit(Image.open(BytesIO(data)), spec))
     np.testing.assert_array_equal(decode(data, spec).frames[0], full)
+
+
+def test_a_jpeg_near_the_size_that_the_model_sees_is_decoded_in_full(
+    photo: Image.Image, decode: Decode, encode: Encode
+) -> None:
+    data = encode(photo.resize((255, 300), Image.Resampling.BICUBIC), "jpeg", quality=90)
+    spec = FrameSpec("shortest", 64, 64)
+    from io import BytesIO
+
+    full = np.asarray(preprocess.fit(Image.open(BytesIO(data)), spec))
+    np.testing.assert_array_equal(decode(data, spec).frames[0], full)
+
+
+def drawing() -> Image.Image:
+    im = Image.new("RGB", (1000, 1000), "white")
+    draw = ImageDraw.Draw(im)
+    draw.ellipse((100, 100, 900, 900), fill="yellow", outline="black", width=12)
+    draw.text((120, 420), "ONE DOES NOT SIMPLY", fill="black", font_size=70)
+    return im
+
+
+@pytest.mark.parametrize("side", [1290, 1500, 1990])
+def test_the_vector_of_a_jpeg_decoded_at_reduced_scale_is_the_same(
+    side: int, photo: Image.Image, decode: Decode, encode: Encode
+) -> None:
+    from io import BytesIO
+
+    from memewatchd.encoders import bundled
+
+    bundled.register()
+    from memewatchd.encoders.clip import ClipEncoder
+
+    encoder = ClipEncoder.load(bundled.FOLDER, "bundled", device="cpu", threads=1)
+    for im in (photo, drawing()):
+        data = encode(im.resize((side, side), Image.Resampling.BICUBIC), "jpeg", quality=80)
+        ours = decode(data, encoder.spec).frames[0]
+        full = np.asarray(preprocess.fit(Image.open(BytesIO(data)), encoder.spec))
+        assert not np.array_equal(ours, full)
+        one, other = encoder.encode_images([ours, full])
+        assert one @ other >= 0.999
 
 
 # -- orientation ------------------------------------------------------------------------------------

@@ -387,7 +387,7 @@ def test_a_child_uses_no_module_of_the_package_that_it_does_not_need() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     rooms = {name.split(".")[1] for name in done.stdout.split() if "." in name}
-    assert rooms == {"errors", "meme", "pictures"}
+    assert rooms == {"errors", "looks", "meme", "pictures", "priority"}
 
 
 def test_warnings_are_quiet(
