@@ -38,9 +38,9 @@ lint: ## ruff and mypy
 
 check: lint test ## lint, then test
 
-bench: ## measure: everything in benchmarks/
+bench: ## measure everything in benchmarks/, and write docs/benchmarks.md (hours; let nothing else run)
 	@($(SET_UP) test)
-	@set -e; for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python "$$file"; done
+	@exec $(BIN)/python -m benchmarks
 
 setup: ## set everything up again, whatever an earlier set-up said
 	@($(SET_UP) run)

@@ -45,8 +45,11 @@ SHAPES: dict[str, dict[str, Any]] = {
 QUERY = "a cat that is not amused at all"
 
 
-def write(name: str, folder: Path) -> Path:
-    """A checkpoint of the published shape: a tiny one's tokenizer and settings, random weights of full size."""
+def write(name: str, folder: Path, patch: int = 16) -> Path:
+    """A checkpoint of the published shape: a tiny one's tokenizer and settings, random weights of full size.
+
+    ``patch``: the pixels of a side of a picture's patch.
+    """
     import torch
     from transformers import AutoConfig, AutoModel
 
@@ -61,6 +64,7 @@ def write(name: str, folder: Path) -> Path:
             setattr(getattr(config, part), key, value)
         if not isinstance(values, dict):
             setattr(config, part, values)
+    config.vision_config.patch_size = patch
     torch.manual_seed(0)
     AutoModel.from_config(config).save_pretrained(folder)
     settings = folder / "preprocessor_config.json"

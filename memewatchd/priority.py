@@ -30,12 +30,15 @@ def yield_disk() -> bool:
     return _set(_IDLE << _CLASS_SHIFT)
 
 
-def io_class() -> int | None:
-    """The calling thread's class: 0 none of its own, 1 real time, 2 best effort, 3 idle; None: it can't be told."""
+def io_class(who: int = 0) -> int | None:
+    """The class of a process, or (0) of the calling thread: 0 none of its own, 1 real time, 2 best effort, 3 idle.
+
+    None where it can't be told.
+    """
     calls = _CALLS.get(os.uname().machine)
     if calls is None:
         return None
-    value = ctypes.CDLL(None).syscall(calls[1], _WHO_PROCESS, 0)
+    value = ctypes.CDLL(None).syscall(calls[1], _WHO_PROCESS, who)
     return None if value < 0 else int(value) >> _CLASS_SHIFT
 
 

@@ -53,6 +53,13 @@ def test_several_folders(home: Path) -> None:
     assert load({}, {}).folders == expected
 
 
+def test_nothing_that_can_wait_is_done_on_battery_unless_asked_for(home: Path) -> None:
+    settings = load({}, {})
+    assert (settings.index_on_battery, settings.words_on_battery) == (False, False)
+    write(home, "index_on_battery = true")
+    assert load({}, {}).index_on_battery
+
+
 def test_relative_paths_in_the_file_count_from_its_folder(home: Path) -> None:
     file = write(home, 'folder = "pictures"\nmilvus = "x.db"')
     settings = load({}, {})

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import os
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from PIL import Image
+
 from memewatchd import priority
+from memewatchd.meme import FrameSpec
+from memewatchd.pictures.pool import DecodePool
 
 if TYPE_CHECKING:
     import pytest
@@ -49,6 +54,20 @@ def test_for_a_while() -> None:
         assert priority.io_class() in (before, 0)
 
     in_a_thread(work)
+
+
+def test_decode_children_yield(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    Image.new("RGB", (8, 8)).save(path)
+    with DecodePool(1) as pool, path.open("rb") as stream:
+        pool.submit(stream.fileno(), FrameSpec("exact", 8, 8)).result(60)
+        children = [
+            int(child)
+            for task in Path("/proc/self/task").iterdir()
+            for child in (task / "children").read_text().split()
+            if b"memewatchd.pictures.decode" in Path(f"/proc/{child}/cmdline").read_bytes()
+        ]
+        assert [priority.io_class(child) for child in children] == [3]
 
 
 def test_a_machine_whose_numbers_are_not_known(monkeypatch: pytest.MonkeyPatch) -> None:

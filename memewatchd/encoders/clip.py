@@ -25,7 +25,7 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.auto.modeling_auto import MODEL_MAPPING
 from transformers.utils import logging as transformers_logging
 
-from memewatchd.encoders import preprocessing
+from memewatchd.encoders import preprocessing, resting
 from memewatchd.encoders.checkpoint import Checkpoint, read_checkpoint
 from memewatchd.encoders.cpu import physical_cores
 from memewatchd.errors import EncoderError
@@ -71,6 +71,7 @@ class ClipEncoder:
     def __init__(self, name: str, checkpoint: Checkpoint, device: torch.device) -> None:
         self.name = name
         self._device = device
+        self._weights = checkpoint.weights
         folder = checkpoint.folder
         self._model = _load_model(checkpoint).to(device)
         self._processor = _load_processor(folder)
@@ -113,6 +114,7 @@ class ClipEncoder:
             raise
         except torch.OutOfMemoryError as error:
             raise EncoderError(f"{name} needs more memory than the graphics card has free") from error
+        resting.trim()  # of what loading took for a moment
         log.info("loaded %s (%s, %d dimensions) on %s", name, checkpoint.model_type, encoder.dim, device)
         return encoder
 
@@ -135,6 +137,16 @@ class ClipEncoder:
         with torch.inference_mode():
             vector: NDArray[np.float32] = _unit(self._model.get_text_features(**tokens))[0]
         return vector
+
+    def rest_pictures(self) -> int:
+        """No picture is expected soon: give the picture tower's memory back, and take it again at the next need.
+
+        Returns the bytes given back; 0 where that wouldn't be worth it. Costs a millisecond; any thread may call it.
+        """
+        resting.trim()
+        if self._device.type != "cpu":
+            return 0
+        return resting.give_back(resting.picture_weights(self._model), self._weights)
 
     def _fingerprint(self, checkpoint: Checkpoint) -> str:
         """A hash over all that makes this model's vectors what they are, wherever its files lie."""

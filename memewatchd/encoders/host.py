@@ -17,6 +17,7 @@ from concurrent.futures import Future, InvalidStateError
 from typing import TYPE_CHECKING, Any, Protocol
 
 from memewatchd.errors import EncoderError, MemewatchError
+from memewatchd.priority import yield_disk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -34,6 +35,8 @@ BATCH = 4
 CACHED_TEXTS = 1024
 STUCK_AFTER_S = 120.0
 """A thread that hasn't come back from one call for so long is stuck. The slowest machine needs seconds."""
+REST_AFTER_S = 300.0
+"""The picture tower's memory is given back when no picture has come for so long."""
 LOAD_STUCK_AFTER_S = 900.0
 """Loading may read gigabytes from a slow disk."""
 
@@ -53,6 +56,7 @@ class Encoder(Protocol):
     def is_english_only(self) -> bool: ...
     def encode_images(self, frames: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]: ...
     def encode_text(self, text: str) -> NDArray[np.float32]: ...
+    def rest_pictures(self) -> int: ...
 
 
 class EncoderHost:
@@ -67,8 +71,10 @@ class EncoderHost:
         load: Callable[[], Encoder],
         *,
         on_change: Callable[[], None] = lambda: None,
+        rest_after_s: float = REST_AFTER_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._rest_after_s = rest_after_s
         self._load = load
         self._on_change = on_change
         self._clock = clock
@@ -181,9 +187,10 @@ class EncoderHost:
         # Before torch makes this thread's helpers, which inherit it.
         with contextlib.suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), IMAGE_NICENESS)
+        yield_disk()  # weights that were given back are read again
         worker.rest()
         self._settled.wait()
-        worker.serve(self._encode_images)
+        worker.serve(self._encode_images, self._rest_pictures, self._rest_after_s)
 
     def _load_model(self) -> None:
         try:
@@ -217,6 +224,11 @@ class EncoderHost:
             while len(self._cache) > CACHED_TEXTS:
                 self._cache.popitem(last=False)
         return vector
+
+    def _rest_pictures(self) -> None:
+        encoder = self._encoder
+        if encoder is not None and (given := encoder.rest_pictures()):
+            log.debug("%d MB of the picture tower are given back until the next picture", given // 1_000_000)
 
     def _encode_images(self, frames: list[NDArray[np.uint8]]) -> NDArray[np.float32]:
         import numpy as np  # late: the main thread needn't wait for it
@@ -281,11 +293,13 @@ class _Worker:
         since = self._busy_since
         return self._thread.is_alive() and (since is None or now - since < limit)
 
-    def serve(self, work: Callable[[Any], Any]) -> None:
-        """Do ``work`` on each item, until stopped."""
+    def serve(
+        self, work: Callable[[Any], Any], idle: Callable[[], None] = lambda: None, idle_s: float | None = None
+    ) -> None:
+        """Do ``work`` on each item, until stopped; and ``idle`` once whenever none has come for ``idle_s`` seconds."""
         while True:
             self.rest()
-            job = self._queue.get()
+            job = self._next(idle, idle_s)
             if job is None:
                 return
             item, future = job
@@ -304,6 +318,13 @@ class _Worker:
             else:
                 with contextlib.suppress(InvalidStateError):
                     future.set_result(result)
+
+    def _next(self, idle: Callable[[], None], idle_s: float | None) -> tuple[Any, Future[Any]] | None:
+        if idle_s is not None:
+            with contextlib.suppress(queue.Empty):
+                return self._queue.get(timeout=idle_s)
+            idle()
+        return self._queue.get()
 
     def _main(self) -> None:
         self._run(self)

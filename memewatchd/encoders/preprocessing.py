@@ -1,13 +1,15 @@
 """What a model's image processor does to a picture, split in two.
 
 Resizing and cropping happen in the decode children, as a :class:`FrameSpec` says; rescaling and
-normalising happen here, by the processor itself.
+normalising happen here, with the processor's numbers.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import torch
 from transformers.image_processing_backends import PilBackend
 
 from memewatchd.errors import EncoderError
@@ -16,8 +18,6 @@ from memewatchd.meme import FrameSpec
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import numpy as np
-    import torch
     from numpy.typing import NDArray
 
 BILINEAR = 2
@@ -65,15 +65,17 @@ def frame_spec(processor: Any) -> FrameSpec:
 
 def pixel_values(processor: Any, frames: Sequence[NDArray[np.uint8]]) -> torch.Tensor:
     """``frames``, prepared as :func:`frame_spec` says (height, width, 3), → float32 (n, 3, height, width)."""
-    batch = processor(
-        images=list(frames),
-        do_resize=False,
-        do_center_crop=False,
-        input_data_format="channels_last",
-        return_tensors="pt",
-    )
-    values: torch.Tensor = batch["pixel_values"]
-    return values.float()
+    # As the processor does it, but all at once and without its copies: those cost a small model 4 % of its pace.
+    pixels = torch.from_numpy(np.stack(frames)).permute(0, 3, 1, 2)
+    values = pixels.to(torch.float32, memory_format=torch.contiguous_format)
+    if _setting(processor, "do_rescale"):
+        values.mul_(_setting(processor, "rescale_factor"))
+    if _setting(processor, "do_normalize"):
+        mean, deviation = (
+            torch.tensor(_setting(processor, name)).view(-1, 1, 1) for name in ("image_mean", "image_std")
+        )
+        values.sub_(mean).div_(deviation)
+    return values
 
 
 def settings(processor: Any) -> dict[str, Any]:

@@ -438,6 +438,12 @@ def test_how_reading_words_goes(status: dict[str, Any], line: str) -> None:
     assert output.status_text(status).splitlines()[1] == f"  words     {line}"
 
 
+def test_why_indexing_waits() -> None:
+    status = {"state": "indexing", "indexed": 2, "pending": 40, "holding": "on battery", "rate": 2.5, "eta_s": 9}
+    first = output.status_text(status).splitlines()[0]
+    assert first == "indexing: 2 memes can be found, 40 to go (waits: on battery)"
+
+
 def test_a_status_that_says_nothing() -> None:
     assert output.status_text({}) == "unknown: 0 memes can be found\n"
 

@@ -46,6 +46,7 @@ class Numbers:
     def __init__(self) -> None:
         self.batches: list[int] = []
         self.texts: list[str] = []
+        self.rests: list[str] = []
         self.niceness: dict[str, int] = {}
         self.images_may_run = threading.Event()
         self.images_may_run.set()
@@ -68,6 +69,10 @@ class Numbers:
             raise RuntimeError("no such word")
         return np.array([len(text), 1], dtype=np.float32)
 
+    def rest_pictures(self) -> int:
+        self.rests.append(threading.current_thread().name)
+        return 0
+
 
 def frames(*values: int) -> list[NDArray[np.uint8]]:
     return [np.full((1, 1), value, dtype=np.uint8) for value in values]
@@ -84,6 +89,13 @@ def hosts() -> Iterator[Callable[..., EncoderHost]]:
     yield host
     for one in made:
         one.close()
+
+
+def until(met: Callable[[], object]) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not met():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
 
 
 def result(future: Future[NDArray[np.float32]]) -> list[Any]:
@@ -312,6 +324,18 @@ def test_a_cancelled_request_is_skipped(hosts: Callable[..., EncoderHost]) -> No
     result(first)
     result(host.encode_images(frames(1, 2, 3)))
     assert encoder.batches == [1, 3]
+
+
+def test_the_picture_tower_rests_once_when_no_picture_comes(hosts: Callable[..., EncoderHost]) -> None:
+    encoder = Numbers()
+    host = hosts(lambda: encoder, rest_after_s=0.01)
+    host.start()
+    until(lambda: encoder.rests)
+    assert result(host.encode_text("cat")) == [3, 1]
+    assert result(host.encode_images(frames(7))) == [[7, 0]]
+    until(lambda: len(encoder.rests) > 1)
+    threading.Event().wait(0.1)
+    assert encoder.rests == ["memewatchd-image"] * 2
 
 
 REAL = """
