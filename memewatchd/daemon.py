@@ -350,7 +350,6 @@ class Daemon:
         await self._door.open(path, inherited)
         self._notifier.ready("the door is open; looking at the folders")
         with ExitStack() as unwind:
-            self._searcher.warm()
             unwind.callback(self._searcher.close)
             unwind.callback(self._translator.close)
             unwind.callback(_bounded, "milvus-close", self._engine.close, STOP_MILVUS_S)
@@ -379,7 +378,9 @@ class Daemon:
                     )
                 ),
                 asyncio.create_task(
-                    self._searcher.keep_calibrated(lambda: self._progress.state in ("settled", "paused"))
+                    self._searcher.keep_ready(
+                        lambda: self._progress.state in ("settled", "paused"), self._translator.warm
+                    )
                 ),
                 asyncio.create_task(self._announcer.follow(self._advice)),
             ]
@@ -435,7 +436,7 @@ class Daemon:
     def _load_model(self) -> ClipEncoder:
         """The host's text thread."""
         settings = self._settings
-        encoder = models.load(
+        return models.load(
             self._choice,
             endpoint=settings.hub_endpoint,
             proxy=settings.proxy,
@@ -444,8 +445,6 @@ class Daemon:
             beat=self._host.loading,
             stopping=self._stopping.is_set,
         )
-        self._warm_dictionary(encoder)
-        return encoder
 
     def _say_from_elsewhere(self, line: str) -> None:
         log.info("%s", line)
@@ -465,11 +464,6 @@ class Daemon:
     def _taken_over(self, encoder: Encoder) -> None:
         """The sync thread: another model is in use."""
         self._mirror.adopt(encoder.spec)
-        self._warm_dictionary(encoder)
-
-    def _warm_dictionary(self, encoder: Encoder) -> None:
-        if encoder.is_english_only:
-            threading.Thread(target=self._translator.warm, name="dictionary", daemon=True).start()
 
     def _remember_roots(self) -> None:
         """The sync thread."""

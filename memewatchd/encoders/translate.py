@@ -90,8 +90,8 @@ class Translator:
         return Translation(english, DICTIONARY) if english else Translation(text)
 
     def warm(self) -> None:
-        """Read the dictionary: some 2 s that the first query needn't wait."""
-        if self._enabled:
+        """Read the dictionary, where the model needs one: some 2 s that the first query needn't wait."""
+        if self._enabled and self._is_needed():
             self._by_dictionary("好")
 
     def close(self) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import logging
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeVar
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from memewatchd.search.calibrator import Calibrator
     from memewatchd.search.ranking import Match
 
+log = logging.getLogger(__name__)
+
 # Milvus answers at most this many at once (its own limit).
 MOST_PICTURES = 16_384
 # Of very many literal matches, only the first ones are also ordered by look.
@@ -43,7 +46,7 @@ MOST_ALLOWED = 2_048
 MINUS_SHARE = 0.5
 _SEARCH_THREADS = 4
 _LOOK_AGAIN_S = 0.02
-_CALIBRATE_EVERY_S = 1.0
+_SOON_S, _SELDOM_S = 1.0, 5.0
 
 _Result = TypeVar("_Result")
 
@@ -169,10 +172,6 @@ class Searcher:
         except EncoderError as error:
             raise Degraded(str(error)) from error
 
-    def warm(self) -> None:
-        """Read what the first search by pinyin would have to wait for, in the background."""
-        self._pool.submit(self._by_words.warm)
-
     async def _by_query(
         self, query: Query, like: Sequence[Example], limit: int, min_score: float | None, typing: bool
     ) -> Answer:
@@ -221,15 +220,25 @@ class Searcher:
         best = max((look.score for look in similar.values()), default=-1.0)
         return calibration is None or calibration.fits(vector, best)
 
-    async def keep_calibrated(self, is_calm: Callable[[], bool]) -> None:
-        """For ever: measure what fits nothing whenever the index has changed much and ``is_calm``; and look for copies
-        in what is new, so that no search waits for that."""
-        while self._calibrator is not None:
-            await asyncio.sleep(_CALIBRATE_EVERY_S)
-            if self._is_open():
+    async def keep_ready(self, is_calm: Callable[[], bool], prepare: Callable[[], None] = lambda: None) -> None:
+        """For ever: when ``is_calm``, do what a search would otherwise have to wait for.
+
+        Once: read the dictionaries, and what ``prepare`` reads. Then: look for copies in what is new, and measure what
+        fits nothing where the index has changed much. Not before: all that would be in the way of the first search.
+        """
+        once = [self._by_words.warm, prepare]
+        while True:
+            await asyncio.sleep(_SOON_S if once or not is_calm() else _SELDOM_S)
+            if not (is_calm() and self._is_active() and self._encoder.ready):
+                continue
+            try:
+                while once:
+                    await self._in_pool(once.pop(0))
                 await self._in_pool(self.copies.warm)
-            if self._is_active() and self._encoder.ready and is_calm() and self._calibrator.is_stale:
-                await self._in_pool(self._calibrator.measure)
+                if self._calibrator is not None and self._calibrator.is_stale:
+                    await self._in_pool(self._calibrator.measure)
+            except Exception:
+                log.exception("a search was not prepared; it does without")
 
     def _filter(self, query: Query) -> Callable[[FileRow], bool]:
         if not (query.filters or query.minus):
