@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import re
+import threading
 from array import array
 from bisect import bisect_left
 from dataclasses import dataclass
@@ -166,9 +167,17 @@ def _cut(run: str, known: Glossary) -> Iterator[tuple[str, str]]:
     return reversed(cut)
 
 
-@functools.cache
+_one_reads = threading.Lock()
+
+
 def glossary() -> Glossary:
     """Reads both lists, once. Raises what :func:`memewatchd.cedict.entries` does."""
+    with _one_reads:
+        return _glossary()
+
+
+@functools.cache
+def _glossary() -> Glossary:
     common = _common_words()
     best: dict[str, tuple[float, str]] = {}
     for entry in cedict.entries():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import re
+import threading
 from array import array
 from bisect import bisect_left
 from collections import Counter, defaultdict
@@ -57,6 +58,9 @@ _ENGLISH_SYLLABLES = """
 """
 # A longer word that explains Chinese ones this often is English.
 _ENGLISH_FROM = 3
+
+# Of several searches at once the first reads the dictionary, and the others wait for it.
+_one_reads = threading.Lock()
 
 _LONGEST_WORD = 8
 _MOST_HOMOPHONES = 12
@@ -135,9 +139,14 @@ def _readings_of(syllables: tuple[str, ...], known: Lexicon) -> list[tuple[int, 
     return best[-1]
 
 
-@functools.cache
 def lexicon() -> Lexicon:
     """Reads CC-CEDICT and how common its words are, once. Raises what :func:`cedict.entries` does."""
+    with _one_reads:
+        return _lexicon()
+
+
+@functools.cache
+def _lexicon() -> Lexicon:
     blob, starts, english = _read()
     return Lexicon(blob, starts, frozenset(english.split(" ")))
 

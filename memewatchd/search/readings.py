@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import sys
+import threading
 from dataclasses import dataclass
 
 from memewatchd.search.syllables import SYLLABLES, plain_letters
@@ -57,9 +58,18 @@ class Readings:
         return found
 
 
-@functools.cache
+# pypinyin's dictionaries change while it loads.
+_one_reads = threading.Lock()
+
+
 def readings() -> Readings:
     """Loads pypinyin, once, in some 0.3 s; 20 MB stay."""
+    with _one_reads:
+        return _readings()
+
+
+@functools.cache
+def _readings() -> Readings:
     plain = functools.cache(plain_letters)  # of few syllables, very often
     several = {}
     for entry in _SEVERAL.replace("\n", "|").strip("|").split("|"):

@@ -132,7 +132,7 @@ def test_names_of_every_kind(daemon: Daemon) -> None:
         here, deep = inner, deep + b"/" + b"d" * 200
     os.close(here)
     name = b"n" * (4095 - len(deep) - 1 - 4) + b".png"
-    shutil.copy(b"%s/%s" % (folder, names[0]), deep + b"/" + name)
+    picture(deep + b"/" + name, len(names))
     assert len(deep + b"/" + name) == 4095
     with daemon:
         assert_equal(daemon)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -89,3 +92,21 @@ def test_the_lexicon_finds_the_first_and_the_last_line() -> None:
         key, _, words = line.partition("\t")
         assert [word for word, _ in known.words(key.split(" "))] == words.split(" ")[::2]
     assert list(known.words(["zzz"])) == list(known.words(["aaa"])) == []
+
+
+def test_several_searches_at_once_read_the_dictionary_once() -> None:
+    program = """
+import threading
+from memewatchd.search.input_method import words_for_pinyin
+from memewatchd.search.pinyin import PinyinTexts
+failed = []
+threading.excepthook = failed.append
+def ask():
+    assert words_for_pinyin("shengqi")[0] == "\u751f\u6c14"
+    PinyinTexts().use(["\u751f\u6c14"])
+threads = [threading.Thread(target=ask) for _ in range(6)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+raise SystemExit(len(failed))
+"""
+    assert subprocess.run([sys.executable, "-c", program], check=False, timeout=120).returncode == 0

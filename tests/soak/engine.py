@@ -110,7 +110,8 @@ class Bench:
     def search(self, daemon: Daemon) -> tuple[dict[str, Any], float]:
         """The reply, good or bad, and how long it took. No picture is called so: the look decides."""
         began = time.monotonic()
-        reply = next(daemon.lines(op="search", text="zebra crossing"))
+        # A model of random weights finds nothing fitting; whoever gives a score is shown what is nearest all the same.
+        reply = next(daemon.lines(op="search", text="zebra crossing", min_score=-1))
         took = time.monotonic() - began
         self.slowest = max(self.slowest, took)
         return reply, took
