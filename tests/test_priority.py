@@ -13,6 +13,8 @@ from memewatchd.meme import FrameSpec
 from memewatchd.pictures.pool import DecodePool
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pytest
 
 
