@@ -65,7 +65,7 @@ def _no_op(chance: random.Random) -> Bad:
 
 
 def _no_such_op(chance: random.Random) -> Bad:
-    op = chance.choice(["", "Search", "search ", "quit", "__class__", "\n", "\0", "reindex", "Export", "é" * 999])
+    op = chance.choice(["", "Search", "search ", "quit", "__class__", "\n", "\0", "Reindex", "Export", "é" * 999])
     return Bad(json.dumps({"op": op}).encode(), "unknown_op")
 
 
