@@ -216,7 +216,8 @@ def while_it_stands_still(row: Row, daemon: Daemon, pool: list[bytes]) -> None:
     try:
         a, b = daemon.folder / "a.png", daemon.folder / "b.png"
         a.write_bytes(pool[1])
-        for _ in range(int(QUEUE.read_text()) // 4 + 500):
+        # The setting may stand low just now for somebody else; what counts is how it was when the watch was made.
+        for _ in range(max(int(QUEUE.read_text()), 16_384) // 4 + 500):
             a.rename(b)
             b.rename(a)
         (daemon.folder / "d").rename(daemon.folder / "e")
