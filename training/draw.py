@@ -17,11 +17,11 @@ from training.clipart import read_clipart
 from training.concepts import concept_key, icon_sequences, is_toned, load_concepts
 from training.downloads import folder
 from training.paths import CACHE, finished, progress
+from training.textures import EDGE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-EDGE = 160
 TRAINING_SETS = ("noto", "noto-v1", "twemoji", "fluent-emoji", "fluent-emoji-flat", "fxemoji")
 VALIDATION_SET = "openmoji"
 

@@ -20,6 +20,7 @@ from training.draw import VALIDATION_SET, read_drawings
 from training.export import class_names
 from training.paths import BUNDLED, ROOT, SEED, progress
 from training.sayings import read_paraphrases
+from training.textures import texture
 from training.wordlists import read_classes
 
 if TYPE_CHECKING:
@@ -188,7 +189,7 @@ def classes_alive(model: Model) -> tuple[float, float]:
     with torch.inference_mode():
         for start in range(0, 512, BATCH):
             values = torch.from_numpy(
-                np.stack([views.texture(np.random.default_rng((SEED, 10, start + i))) for i in range(BATCH)])
+                np.stack([texture(np.random.default_rng((SEED, 10, start + i))) for i in range(BATCH)])
             )
             wanted = (published(values) @ weight.T + bias).argmax(1)
             network = model.network

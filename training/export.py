@@ -16,11 +16,11 @@ from torch.nn import functional
 
 from memewatchd.encoders.bundled.efficientnet import Convolution
 from memewatchd.encoders.bundled.modeling import BundledModel, Words
-from training import views
 from training.backbone import classifier, pretrained_backbone
 from training.captions import chinese_names
 from training.contrast import TOWERS
 from training.paths import BUNDLED, SEED
+from training.textures import texture
 from training.tune import TUNED
 from training.wordlists import Synset, read_classes, read_wordnet
 from training.words import config, crop, encode, load_tokenizer
@@ -155,7 +155,7 @@ def in_bytes(published: EfficientNetLite0) -> dict[str, Tensor]:
             layer.weight.data = (values * scale).reshape(layer.weight.shape)
             state[f"{name}.weight"] = values.reshape(layer.weight.shape)
             state[f"{name}.scale"] = scale[:, :, None, None]
-    textures = [views.texture(np.random.default_rng((SEED, 12, number))) for number in range(64)]
+    textures = [texture(np.random.default_rng((SEED, 12, number))) for number in range(64)]
     with torch.inference_mode(mode=False), torch.no_grad():
         shared = published.lower(torch.from_numpy(np.stack(textures)))
         for name, layer in rounded.named_modules():

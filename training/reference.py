@@ -11,7 +11,7 @@ import torch
 
 from training.downloads import fetch_all, folder
 from training.paths import ROOT
-from training.views import texture
+from training.textures import texture
 
 if TYPE_CHECKING:
     from pathlib import Path

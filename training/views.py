@@ -15,11 +15,11 @@ from training.concepts import load_concepts
 from training.downloads import HAN, HAN_SIMPLIFIED, LATIN
 from training.draw import read_drawings
 from training.paths import SEED
+from training.textures import EDGE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-EDGE = 160
 VIEWS = 4
 """Of each drawing: clean, two scenes, one in another colour."""
 
@@ -111,21 +111,6 @@ def sticker(rgba: NDArray[np.uint8], random: np.random.Generator) -> Image.Image
     if random.random() < 0.5:
         return picture.quantize(64).convert("RGB")
     return _compressed(picture, int(random.integers(30, 80)))
-
-
-def texture(random: np.random.Generator) -> NDArray[np.float32]:
-    """Colours that run into each other with grain at several scales, -1…1, (3, EDGE, EDGE): not flat anywhere."""
-    layers = [
-        np.asarray(
-            Image.fromarray(random.integers(0, 256, (edge, edge, 3), dtype=np.uint8)).resize(
-                (EDGE, EDGE), Image.Resampling.BICUBIC
-            ),
-            np.float32,
-        )
-        for edge in (3, 7, 20, 60)
-    ]
-    mixed = sum(share * layer for share, layer in zip(random.dirichlet(np.ones(4)), layers, strict=True))
-    return ((np.asarray(mixed) - 127) / 128).transpose(2, 0, 1).astype(np.float32)
 
 
 def clean(rgba: NDArray[np.uint8]) -> Image.Image:

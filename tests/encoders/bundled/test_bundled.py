@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw
 
 from memewatchd.encoders.bundled import FOLDER, register
 from memewatchd.encoders.bundled.modeling import BundledModel, bigram_ids, flatness, photograph_gate
-from training.views import texture
+from training.textures import texture
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
