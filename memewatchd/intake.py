@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from memewatchd.errors import PictureError
 from memewatchd.meme import MAX_FRAMES, Decoded, Digest, FileRow, FileStat, FrameSpec
+from memewatchd.opened import Opened
 from memewatchd.pictures.tags import NO_WORDS, OwnWords, read_tags
 from memewatchd.reader import Broken, NoMeme, Outcome, Picture, Reader, Unstable
 from memewatchd.words import name_words, searchable_text, tag_keys
@@ -64,27 +65,16 @@ class Finished:
 class _Job:
     """One digest on its way, for one path or for several copies, each with its own words.
 
-    ``fd``: the file that is decoded, open till then.
+    ``file``: what is decoded, open till then.
     """
 
     digest: Digest
     paths: dict[bytes, FileStat]
     own: dict[bytes, OwnWords]
-    fd: int
-    content_key: tuple[int, int, int]
+    file: Opened
     decoding: Future[Decoded]
     decoded: Decoded | None = None
     vectors: dict[int, NDArray[np.float32]] = field(default_factory=dict)
-
-    def close_file(self) -> bool:
-        """Close the file; says whether it is still what its digest was made of."""
-        fd, self.fd = self.fd, -1
-        try:
-            return FileStat.of(os.fstat(fd)).content_key == self.content_key
-        except OSError:
-            return False
-        finally:
-            os.close(fd)
 
 
 _Frame = tuple[_Job, int, "NDArray[np.uint8]"]
@@ -157,8 +147,7 @@ class Intake:
         """Forget all that is under way."""
         for job in self._under.jobs.values():
             job.decoding.cancel()
-            if job.fd >= 0:
-                job.close_file()
+            job.file.close()
         self._under = _Under()
         self._finished = []
         self._changed = {}
@@ -220,7 +209,7 @@ class Intake:
         else:
             assert self._spec is not None
             decoding = self._decoder.submit(fd, self._spec, MAX_FRAMES)
-            job = _Job(digest, {path: stat}, {path: own}, os.dup(fd), stat.content_key, decoding)
+            job = _Job(digest, {path: stat}, {path: own}, Opened(os.dup(fd), stat.content_key), decoding)
             self._under.jobs[digest] = job
             self._under.paths[path] = digest
             decoding.add_done_callback(lambda _: self._wake())
@@ -235,7 +224,7 @@ class Intake:
 
     def _collect_decoded(self) -> None:
         for job in [job for job in self._under.jobs.values() if job.decoded is None and job.decoding.done()]:
-            if not job.close_file():
+            if not job.file.close():
                 # What the child saw, good or bad, says nothing of this digest.
                 self._abandon(job)
                 continue

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import logging
 import math
-import os
-import stat as stat_module
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from memewatchd.errors import Degraded, MemewatchError, Paused, PictureError
-from memewatchd.meme import FileStat, PictureWords
+from memewatchd.meme import PictureWords
+from memewatchd.opened import open_known
 from memewatchd.pictures.child import LateError
 from memewatchd.service.power import on_battery
 
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from memewatchd.meme import Digest, FileRow
+    from memewatchd.opened import Opened
     from memewatchd.progress import Progress
 
 log = logging.getLogger(__name__)
@@ -71,21 +71,11 @@ class WordsLedger(Protocol):
 
 @dataclass(slots=True)
 class _Job:
-    """A picture that is read; ``fd`` is its file, open until then, and ``key`` how it stood."""
+    """A picture that is read; its file is open until then."""
 
     digest: Digest
-    fd: int
-    key: tuple[int, int, int]
+    file: Opened
     reading: Future[str]
-
-    def close_file(self) -> bool:
-        """Close the file; says whether it is still what its digest was made of."""
-        try:
-            return FileStat.of(os.fstat(self.fd)).content_key == self.key
-        except OSError:
-            return False
-        finally:
-            os.close(self.fd)
 
 
 class SecondPass:
@@ -160,7 +150,7 @@ class SecondPass:
         """Forget all that is under way."""
         for job in self._jobs.values():
             job.reading.cancel()
-            job.close_file()
+            job.file.close()
         self._jobs.clear()
         self._done.clear()
         self._queue.clear()
@@ -203,41 +193,22 @@ class SecondPass:
     def _begin(self) -> None:
         while self._queue and len(self._jobs) < UNDER_WAY:
             digest = self._queue.pop()
-            opened = self._open(digest)
-            if opened is None:
+            file = open_known(self._catalog, digest)
+            if file is None:
                 # Its file has just changed or gone; the first pass will see to that, and then it is counted anew.
                 continue
-            fd, key = opened
             try:
-                reading = self._reader.submit(fd)
+                reading = self._reader.submit(file.fd)
             except BaseException:
-                os.close(fd)
+                file.close()
                 raise
-            self._jobs[digest] = _Job(digest, fd, key, reading)
+            self._jobs[digest] = _Job(digest, file, reading)
             reading.add_done_callback(lambda _: self._wake())
-
-    def _open(self, digest: Digest) -> tuple[int, tuple[int, int, int]] | None:
-        """A file with this content, and how it stands; None where there is none any more."""
-        for path in self._catalog.paths_of(digest):
-            row = self._catalog.get(path)
-            if row is None:
-                continue
-            try:
-                # Not blocking: by now it may be a FIFO.
-                fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
-            except OSError:
-                continue
-            result = os.fstat(fd)
-            key = FileStat.of(result).content_key
-            if stat_module.S_ISREG(result.st_mode) and key == row.stat.content_key:
-                return fd, key
-            os.close(fd)
-        return None
 
     def _collect(self) -> None:
         for job in [job for job in self._jobs.values() if job.reading.done()]:
             del self._jobs[job.digest]
-            unchanged = job.close_file()
+            unchanged = job.file.close()
             try:
                 text = job.reading.result()
             except LateError as error:

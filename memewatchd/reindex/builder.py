@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import logging
 import math
-import os
-import stat as stat_module
 import time
 from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
 from memewatchd.errors import PictureError
-from memewatchd.meme import MAX_FRAMES, FileStat
+from memewatchd.meme import MAX_FRAMES
+from memewatchd.opened import open_known
 from memewatchd.pictures.child import LateError
 from memewatchd.progress import Pace
 
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from memewatchd.meme import Decoded, Digest, FileRow, FrameSpec
+    from memewatchd.opened import Opened
 
 log = logging.getLogger(__name__)
 
@@ -75,25 +75,13 @@ class Known(Protocol):
 
 @dataclass(slots=True)
 class _Job:
-    """A picture under way; ``fd`` is its file, open until it is decoded, and ``key`` how it stood."""
+    """A picture under way; ``file`` is open until it is decoded."""
 
     digest: Digest
-    fd: int
-    key: tuple[int, int, int]
+    file: Opened
     decoding: Future[Decoded]
-    decoded: bool = False
     numbers: list[int] = field(default_factory=list)
     vectors: dict[int, NDArray[np.float32]] = field(default_factory=dict)
-
-    def close_file(self) -> bool:
-        """Close the file; says whether it is still what its digest was made of."""
-        fd, self.fd = self.fd, -1
-        try:
-            return FileStat.of(os.fstat(fd)).content_key == self.key
-        except OSError:
-            return False
-        finally:
-            os.close(fd)
 
 
 _Frame = tuple[_Job, int, "NDArray[np.uint8]"]
@@ -183,8 +171,7 @@ class Builder:
         """Forget all that is under way; the collection is opened and read again."""
         for job in self._jobs.values():
             job.decoding.cancel()
-            if job.fd >= 0:
-                job.close_file()
+            job.file.close()
         self._jobs.clear()
         self._frames.clear()
         self._batches.clear()
@@ -223,36 +210,17 @@ class Builder:
     def _begin(self) -> None:
         while self._queue and len(self._jobs) < WINDOW:
             digest = self._queue.pop()
-            opened = self._open(digest)
-            if opened is None:
+            file = open_known(self._catalog, digest)
+            if file is None:
                 self._put_off(digest, "none of its files can be opened as it was")
                 continue
-            fd, key = opened
             try:
-                decoding = self._decoder.submit(fd, self._spec, MAX_FRAMES)
+                decoding = self._decoder.submit(file.fd, self._spec, MAX_FRAMES)
             except BaseException:
-                os.close(fd)
+                file.close()
                 raise
-            self._jobs[digest] = _Job(digest, fd, key, decoding)
+            self._jobs[digest] = _Job(digest, file, decoding)
             decoding.add_done_callback(lambda _: self._wake())
-
-    def _open(self, digest: Digest) -> tuple[int, tuple[int, int, int]] | None:
-        """A file with this content, and how it stands; None where there is none any more."""
-        for path in self._catalog.paths_of(digest):
-            row = self._catalog.get(path)
-            if row is None:
-                continue
-            try:
-                # Not blocking: by now it may be a FIFO.
-                fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
-            except OSError:
-                continue
-            result = os.fstat(fd)
-            key = FileStat.of(result).content_key
-            if stat_module.S_ISREG(result.st_mode) and key == row.stat.content_key:
-                return fd, key
-            os.close(fd)
-        return None
 
     def _put_off(self, digest: Digest, why: str) -> None:
         """Try again later, a few times: the mirror may not have seen yet what became of the file."""
@@ -265,8 +233,8 @@ class Builder:
     # ---- on its way
 
     def _collect_decoded(self) -> None:
-        for job in [job for job in self._jobs.values() if not job.decoded and job.decoding.done()]:
-            if not job.close_file():
+        for job in [job for job in self._jobs.values() if job.file.is_open and job.decoding.done()]:
+            if not job.file.close():
                 # What the child saw says nothing of this digest.
                 del self._jobs[job.digest]
                 self._put_off(job.digest, "its file changed")
@@ -283,7 +251,7 @@ class Builder:
             except BaseException:
                 del self._jobs[job.digest]
                 raise
-            job.decoded, job.numbers = True, list(decoded.numbers)
+            job.numbers = list(decoded.numbers)
             self._frames.extend((job, *one) for one in zip(decoded.numbers, decoded.frames, strict=True))
 
     def _send_batches(self) -> None:
@@ -311,10 +279,11 @@ class Builder:
         last = not self._jobs and not self._queue
         if not self._done or not (last or len(self._done) >= FLUSH_PICTURES or self._clock() >= self._flush_at):
             return
-        done, self._done = self._done, []
+        # Still among those that are left until they are stored: whoever is told that they are done may rely on it.
         self._store.insert_beside(
-            [(job.digest, frame, vector) for job in done for frame, vector in job.vectors.items()]
+            [(job.digest, frame, vector) for job in self._done for frame, vector in job.vectors.items()]
         )
         assert self._have is not None
-        self._have.update(job.digest for job in done)
-        self._pace.count(len(done))
+        self._have.update(job.digest for job in self._done)
+        self._pace.count(len(self._done))
+        self._done = []

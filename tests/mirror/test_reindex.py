@@ -197,6 +197,21 @@ def test_a_restart_in_the_middle_encodes_only_the_rest(site: Site) -> None:
     assert sum(site.decoding.seen.values()) - seen == 30 - len(done)
 
 
+def test_nothing_counts_as_done_before_it_is_stored(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    left: list[int] = []
+    insert = site.beside.insert_beside
+
+    def slow_insert(pictures: Sequence[tuple[Digest, int, NDArray[np.float32]]]) -> None:
+        stored = len(site.beside.digests)
+        left.append(site.builder.left - (site.builder.total - stored))
+        insert(pictures)
+
+    monkeypatch.setattr(site.beside, "insert_beside", slow_insert)
+    site.finish()
+    assert left
+    assert not any(left), "who asks in the middle of a write is told of pictures that a crash would lose"
+
+
 def test_what_comes_goes_and_moves_meanwhile(site: Site, png: Callable[[int], bytes]) -> None:
     site.until(lambda: len(site.decoding.seen) >= 5)
     rig = site.rig
