@@ -118,7 +118,7 @@ def main() -> None:
     parser.add_argument("--drops", type=int, default=30)
     parser.add_argument("--renamed", type=int, default=5000, help="files in the folder that is renamed")
     options = parser.parse_args()
-    from memewatchd.sync import QUIET_S
+    from memewatchd.agenda import QUIET_S
 
     report = Report()
     with tempfile.TemporaryDirectory(prefix="meme-") as temporary:

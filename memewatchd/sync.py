@@ -12,31 +12,25 @@ import math
 import os
 import threading
 import time
-from collections import deque
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
-from itertools import chain
 from typing import TYPE_CHECKING, Protocol
 
+from memewatchd.agenda import QUIET_S, Agenda
 from memewatchd.errors import Degraded, EncoderError, MemewatchError, Paused
 from memewatchd.folder.dirty import Dirty
-from memewatchd.folder.plan import Plan, make_plan
-from memewatchd.meme import FileStat
-from memewatchd.pictures.tags import read_tags
+from memewatchd.folder.plan import Plan
 from memewatchd.priority import yielding_disk
 from memewatchd.progress import Event
-from memewatchd.words import searchable_text, tag_keys
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable
 
     from memewatchd.folder.dirty import DirtySet
-    from memewatchd.folder.plan import Move
-    from memewatchd.folder.roots import RootState
-    from memewatchd.folder.scan import Disk, Look
+    from memewatchd.folder.scan import Look
     from memewatchd.index.catalog import Catalog
     from memewatchd.index.ledger import Ledger
     from memewatchd.intake import Finished, Intake
+    from memewatchd.looking import Looker
     from memewatchd.meme import FileRow, FrameSpec
     from memewatchd.progress import Progress
     from memewatchd.service.power import Battery
@@ -44,22 +38,16 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 # A burst is looked at when it has been quiet for a moment, and at the latest after a while.
-QUIET_S = 0.05
 BURST_S = 0.5
 CHECK_S = 10.0
 SWEEP_S = 3600.0
 # Rows are written when so many are finished or the oldest has waited so long, and at once when nothing else is to do.
 FLUSH_ROWS = 64
 FLUSH_S = 0.5
-RETRY_MAX_S = 2.0
 FEED_S = 0.2
 RECONNECT_S = (0.5, 30.0)
 # Stands for the model's pictures among what a walk waits for; no path, for those are absolute.
 THE_MODEL = b"the model"
-# A plan of more than this many files is a backlog: what changes meanwhile is read before it.
-BACKLOG_FILES = 64
-# On battery more than this many at once wait for power; what somebody has just saved doesn't.
-FEW_FILES = 8
 
 
 class Watches(Protocol):
@@ -86,25 +74,13 @@ class Words(Protocol):
     def reset(self) -> None: ...
 
 
-@dataclass(slots=True)
-class _Todo:
-    """A file to be read; ``stat`` is how it stood at ``since``; tried again at ``due`` while somebody writes."""
-
-    stat: FileStat
-    since: float
-    due: float = 0.0
-    tries: int = 0
-    is_bulk: bool = False
-
-
 class Mirror:
     """See the module. Everything is owned by the sync thread but :meth:`ask`, :meth:`pause`, :meth:`stop`."""
 
     def __init__(
         self,
         *,
-        roots: Sequence[RootState],
-        disk: Disk,
+        looker: Looker,
         dirty: DirtySet,
         watcher: Watches,
         open_index: Callable[[], None],
@@ -115,7 +91,6 @@ class Mirror:
         intake: Intake,
         model: Model,
         activate: Callable[[], FrameSpec],
-        remember_roots: Callable[[], None],
         progress: Progress,
         settle_s: float,
         words: Words | None = None,
@@ -123,8 +98,7 @@ class Mirror:
         battery: Battery | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._roots = list(roots)
-        self._disk = disk
+        self._looker = looker
         self._dirty = dirty
         self._watcher = watcher
         self._open_index = open_index
@@ -135,21 +109,14 @@ class Mirror:
         self._intake = intake
         self._model = model
         self._activate = activate
-        self._remember_roots = remember_roots
         self._progress = progress
-        self._settle_s = settle_s
         self._words = words
         self._reindexer = reindexer
         self._battery = battery
         self._clock = clock
 
         self._stop = threading.Event()
-        self._forget_missing = threading.Event()
-        self._todo: dict[bytes, _Todo] = {}
-        self._fresh: deque[bytes] = deque()
-        self._backlog: deque[bytes] = deque()
-        self._waiting: dict[bytes, _Todo] = {}
-        self._no_memes: dict[bytes, FileStat] = {}
+        self._agenda = Agenda(settle_s)
         self._finished: list[Finished] = []
         self._flush_at = 0.0
         self._encoded: set[str] = set()
@@ -183,7 +150,7 @@ class Mirror:
     def rescan(self, forget_missing: bool = False) -> None:
         """Look at everything; with ``forget_missing`` also forget the files of roots that are away."""
         if forget_missing:
-            self._forget_missing.set()
+            self._looker.forget_missing()
         self._dirty.mark_all()
 
     def set_paused(self, paused: bool) -> None:
@@ -249,8 +216,7 @@ class Mirror:
             if later is not None:
                 later.reset()
         self._finished.clear()
-        for queue in (self._todo, self._fresh, self._backlog, self._waiting):
-            queue.clear()
+        self._agenda.clear()
         self._progress.restart_walks()
 
     def _nap(self, seconds: float) -> None:
@@ -291,14 +257,14 @@ class Mirror:
         if self._words is None:
             return math.inf
         looked = self._progress.scanned and (self.is_active or bool(self._model.failed))
-        idle = looked and not self._todo and not len(self._intake) and not self._finished
+        idle = looked and not self._agenda.readable and not len(self._intake) and not self._finished
         return self._words.step(idle=idle, why_not=why_not, may_write=may_write)
 
     def _reindex(self, why_not: str = "", *, may_write: bool = True) -> float:
         """Another model's index, when this one's is complete; or when it can't be, since its model can't be loaded."""
         if self._reindexer is None:
             return math.inf
-        read = not self.is_active or not self._todo
+        read = not self.is_active or not self._agenda.readable
         usable = self.is_active or bool(self._model.failed)
         idle = self._progress.scanned and usable and read and not len(self._intake) and not self._finished
         return self._reindexer.step(idle=idle, why_not=why_not, may_write=may_write)
@@ -311,10 +277,11 @@ class Mirror:
             return 0.0
         if (last := self._dirty.last_mark) is not None and (first := self._dirty.first_mark) is not None:
             due.append(min(last + QUIET_S, first + BURST_S))
-        if self._intake.has_room and self._todo and (self._fresh or not self._held()):
+        agenda = self._agenda
+        if self._intake.has_room and agenda.readable and (agenda.has_fresh or not self._held()):
             return 0.0
-        if self._intake.has_room and self._waiting:
-            due.append(min(todo.due for todo in self._waiting.values()))
+        if self._intake.has_room:
+            due.append(agenda.next_due())
         if self._finished:
             due.append(self._flush_at)
         return max(0.0, min(due) - now)
@@ -345,33 +312,8 @@ class Mirror:
         if not self._check_index_if_due():
             return
         self._watcher.check()
-        if self._look_at_roots():
+        if self._looker.look_at_roots():
             self._dirty.mark_all()
-
-    def _look_at_roots(self) -> bool:
-        """See which roots are away; says whether that, or which folder a root is, has changed."""
-        changed = False
-        forget = self._forget_missing.is_set()
-        for root in self._roots:
-            before = (root.away, root.identity)
-            root.look(self._catalog.holds(root.path))
-            if root.away and forget:
-                gone = self._catalog.under(root.path)
-                log.info("%s is away; %d files of it are forgotten, as asked", os.fsdecode(root.path), len(gone))
-                self._ledger.commit(forget=gone)
-                self._progress.tell(Event("removed", row.path) for row in gone)
-                root.accept()
-            if (root.away, root.identity) != before:
-                changed = True
-                log.log(logging.WARNING if root.away else logging.INFO, "%s", root.away or "the root is here")
-        if forget:
-            self._forget_missing.clear()
-        away = {root.path: root.away for root in self._roots if root.away}
-        self._catalog.set_away(away)
-        self._progress.away = away
-        if changed:
-            self._remember_roots()
-        return changed
 
     def _look_if_due(self) -> None:
         walks = self._progress.waiting_walks()
@@ -383,19 +325,11 @@ class Mirror:
         self._flush()
         if walks or not self._progress.scanned:
             self._dirty.mark_all()
-        dirty = self._dirty.take()
-        self._look_at_roots()
-        here = {root.path: root.identity for root in self._roots if not root.away}
-        look = self._disk.look(_within(dirty, here, [root.path for root in self._roots]))
-        if look.restless or any(here.get(root) != identity for root, identity in look.identities.items()):
-            log.info("a folder was mounted or unmounted while it was looked at; looking again")
-            self._dirty.mark(dirty)
+        look = self._looker.look(self._dirty)
+        if look is None:
             self._progress.restart_walks()
             return
-        for path, reason in look.unreadable.items():
-            log.warning("%s: %s; what the index holds of it is kept", os.fsdecode(path), reason)
-        plan = self._plan(look)
-        self._apply(plan)
+        plan = self._looker.compare(look, first=not self._progress.scanned, vectors=self.is_active)
         self._drop_vanished(look)
         self._enqueue(plan, now)
         if not self._progress.scanned:
@@ -405,75 +339,23 @@ class Mirror:
         self._progress.walk_ended(walks, [*found, THE_MODEL] if self._unopened() else found)
         self._fail_hopeless_walks()
 
-    def _plan(self, look: Look) -> Plan:
-        disk = look.files
-        for path in [path for path in self._no_memes if look.scope.covers(path)]:
-            if disk.get(path) == self._no_memes[path]:
-                del disk[path]
-            else:
-                del self._no_memes[path]
-        rows = self._catalog.rows_where(look.scope.covers)
-        if not self._progress.scanned:
-            # A folder that was taken out of the settings; its vectors are kept a while.
-            rows = chain(rows, self._catalog.outside([root.path for root in self._roots]))
-        plan = make_plan(disk, rows, self._moved_from)
-        for row in plan.keep:
-            if self.is_active and not row.error and not self._catalog.has_vector(row.digest):
-                plan.read[row.path] = row.stat
-        return plan
-
-    def _moved_from(self, stat: FileStat) -> FileRow | None:
-        """A row outside the scope whose path no longer holds its file: its folder's events are still to come."""
-        for row in self._catalog.with_content(stat.content_key):
-            try:
-                there = FileStat.of(os.stat(row.path))
-            except OSError:
-                if not self._catalog.is_away(row.path):
-                    return row
-                continue
-            if there.content_key != stat.content_key:
-                return row
-        return None
-
-    def _apply(self, plan: Plan) -> None:
-        """Moves and deletions: no picture is read for them."""
-        moved = [_moved(move) for move in plan.moves]
-        replaced = plan.read.keys() | {row.path for row in moved}
-        # What a read will replace goes when its successor is there.
-        forget = [row for row in plan.forget if row.path not in plan.read]
-        if moved or forget:
-            self._ledger.commit(rows=moved, forget=[*forget, *(move.row for move in plan.moves)])
-        for path in replaced:
-            self._no_memes.pop(path, None)
-        self._progress.tell(Event("moved", move.path, move.row.path) for move in plan.moves)
-        self._progress.tell(Event("removed", row.path) for row in forget if row.path not in replaced)
-        if moved or forget:
-            log.info("%d moved, %d forgotten", len(moved), len(forget))
-
     def _drop_vanished(self, look: Look) -> None:
         """What is on its way and no longer on the disk must not be written."""
         gone = [path for path in self._unsettled() if path not in look.files and look.scope.covers(path)]
         for path in gone:
             self._intake.drop(path)
-            self._todo.pop(path, None)
-            self._waiting.pop(path, None)
+        self._agenda.remove(gone)
         self._progress.path_settled(gone)
 
     def _enqueue(self, plan: Plan, now: float) -> None:
-        # Those that have their place already don't count: their folder is looked at again for each new file in it.
-        new = sum(path not in self._todo and self._intake.taking(path) is None for path in plan.read)
-        # On battery a few, one after another, are many too.
-        is_bulk = new + len(self._fresh) > FEW_FILES if self._held() else new > BACKLOG_FILES
+        new = [path for path in plan.read if self._intake.taking(path) is None]
+        files = {}
         for path, stat in plan.read.items():
             if self._intake.taking(path) == stat:
                 self._intake.keep(path)
-                continue
-            known = self._todo.get(path) or self._waiting.pop(path, None)
-            bulk = known.is_bulk if known else is_bulk
-            if path not in self._todo:
-                (self._backlog if bulk else self._fresh).append(path)
-            unchanged = known is not None and known.stat == stat
-            self._todo[path] = _Todo(stat, known.since if known and unchanged else now, is_bulk=bulk)
+            else:
+                files[path] = stat
+        self._agenda.enter(files, now, new=new, saving=bool(self._held()))
 
     # ---- reading
 
@@ -505,45 +387,26 @@ class Mirror:
 
     def _feed(self) -> None:
         now = self._clock()
-        held = self._held()
-        for path in [path for path, todo in self._waiting.items() if todo.due <= now]:
-            todo = self._todo[path] = self._waiting.pop(path)
-            (self._backlog if held and todo.is_bulk else self._fresh).append(path)
-        with yielding_disk() if self._backlog else nullcontext():
-            self._take_next(now, held)
+        saving = bool(self._held())
+        self._agenda.wake(now, saving=saving)
+        with yielding_disk() if self._agenda.has_backlog else nullcontext():
+            self._take_next(now, saving=saving)
 
-    def _take_next(self, now: float, held: str) -> None:
+    def _take_next(self, now: float, *, saving: bool) -> None:
         # Copies of known pictures take no room: the clock bounds them, so that news are looked at in between.
         while self._intake.has_room and self._clock() < now + FEED_S and not self._stop.is_set():
-            head = self._next((self._fresh,) if held else (self._fresh, self._backlog))
-            if head is None:
+            taken = self._agenda.take(saving=saving)
+            if taken is None:
                 return
-            todo = self._todo.pop(head)
-            if self._intake.taking(head) is not None:
-                self._wait_for(head, todo, todo.stat, now)
-            elif (unstable := self._intake.take(head, todo.stat, todo.since)) is not None:
-                self._wait_for(head, todo, unstable.stat, now)
+            path, todo = taken
+            if self._intake.taking(path) is not None:
+                self._agenda.put_off(path, todo, todo.stat, now)
+            elif (unstable := self._intake.take(path, todo.stat, todo.since)) is not None:
+                self._agenda.put_off(path, todo, unstable.stat, now)
 
     def _held(self) -> str:
         """Why what can wait waits; "" if it doesn't."""
         return "" if self._battery is None else self._battery.holds()
-
-    def _next(self, queues: Sequence[deque[bytes]]) -> bytes | None:
-        for queue in queues:
-            while queue:
-                path = queue.popleft()
-                if path in self._todo:
-                    return path
-        return None
-
-    def _wait_for(self, path: bytes, todo: _Todo, stat: FileStat, now: float) -> None:
-        tries = todo.tries + 1
-        pause = (
-            min(max(self._settle_s, 0.02) * (1 + tries // 8), RETRY_MAX_S) if tries > 1 else min(self._settle_s, 0.05)
-        )
-        changed = (stat.size, stat.mtime_ns) != (todo.stat.size, todo.stat.mtime_ns)
-        since = now if changed else todo.since
-        self._waiting[path] = _Todo(stat, since, now + max(pause, QUIET_S), tries, todo.is_bulk)
 
     def _collect(self) -> None:
         try:
@@ -554,14 +417,13 @@ class Mirror:
             return
         now = self._clock()
         for path, stat in self._intake.changed().items():
-            if path not in self._todo and path not in self._waiting:
-                self._waiting[path] = _Todo(stat, now, now + QUIET_S)
+            self._agenda.read_again(path, stat, now)
         if finished and not self._finished:
             self._flush_at = now + FLUSH_S
         self._finished += finished
 
     def _flush_if_due(self) -> None:
-        idle = not self._todo and not len(self._intake)
+        idle = not self._agenda.readable and not len(self._intake)
         if self._finished and (idle or len(self._finished) >= FLUSH_ROWS or self._clock() >= self._flush_at):
             self._flush()
 
@@ -573,7 +435,7 @@ class Mirror:
         # What looked gone may only be away, with all of its root, and be back by now: a look decides.
         vanished = [item.path for item in finished if item.path and item.row is None and item.no_meme is None]
         self._dirty.mark(Dirty.of(map(os.path.dirname, vanished)))
-        if any(item.row is None and item.path for item in finished) and self._look_at_roots():
+        if any(item.row is None and item.path for item in finished) and self._looker.look_at_roots():
             self._dirty.mark_all()
         known = {item.path: self._catalog.get(item.path) for item in finished}
         rows = [item.row for item in finished if item.row is not None]
@@ -587,7 +449,7 @@ class Mirror:
         self._progress.encoded = len(self._encoded)
         for item in finished:
             if item.no_meme is not None:
-                self._no_memes[item.path] = item.no_meme
+                self._looker.note_no_meme(item.path, item.no_meme)
         for row in rows:
             if row.error and known[row.path] != row:
                 log.info("%s: %s", os.fsdecode(row.path), row.error)
@@ -601,23 +463,22 @@ class Mirror:
     # ---- telling
 
     def _settle(self, paths: Iterable[bytes]) -> None:
-        self._progress.path_settled([path for path in paths if path not in self._todo and path not in self._waiting])
+        self._progress.path_settled([path for path in paths if path not in self._agenda])
 
     def _unsettled(self) -> list[bytes]:
-        return [*self._todo, *self._waiting, *self._intake.paths, *(item.path for item in self._finished)]
+        return [*self._agenda.paths, *self._intake.paths, *(item.path for item in self._finished)]
 
     def _unopened(self) -> int:
         """Good files that no search by look can find yet, since the model's pictures aren't open."""
         if self.is_active:
             return 0
-        coming = self._todo.keys() | self._waiting.keys()
-        rows = (row for row in self._catalog.rows() if not row.error and row.path not in coming)
+        rows = (row for row in self._catalog.rows() if not row.error and row.path not in self._agenda)
         return sum(not self._catalog.is_away(row.path) for row in rows)
 
     def _count_pending(self) -> None:
-        under_way = len(self._todo) + len(self._waiting) + len(self._intake) + len(self._finished)
+        under_way = len(self._agenda) + len(self._intake) + len(self._finished)
         self._progress.pending = under_way + self._unopened()
-        self._progress.holding = self._held() if self._todo and not self._progress.paused else ""
+        self._progress.holding = self._held() if self._agenda.readable and not self._progress.paused else ""
         self._did_well |= self._progress.pending == 0 and self._dirty.first_mark is None
 
     def _sweep_if_settled(self) -> None:
@@ -633,22 +494,3 @@ def _differ(old: FileRow | None, new: FileRow | None) -> bool:
     if old is None or new is None:
         return old is not new
     return (old.digest, old.error, old.text, old.tags) != (new.digest, new.error, new.text, new.tags)
-
-
-def _moved(move: Move) -> FileRow:
-    """The row of a file that has moved. Only its attributes are read anew: they may have changed on the way."""
-    own = read_tags(move.path)
-    text = searchable_text(move.path, own.tags, own.comment, move.row.inner)
-    return replace(move.row, path=move.path, stat=move.stat, text=text, tags=tag_keys(own.tags))
-
-
-def _within(dirty: Dirty, here: Iterable[bytes], roots: Sequence[bytes]) -> Dirty:
-    """What is marked, without what lies in roots that are away."""
-    away = [root for root in roots if root not in set(here)]
-    if not away:
-        return dirty
-
-    def is_here(path: bytes) -> bool:
-        return not any(path == root or path.startswith(root.rstrip(b"/") + b"/") for root in away)
-
-    return Dirty.of(filter(is_here, dirty.folders), filter(is_here, dirty.trees))

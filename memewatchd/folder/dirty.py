@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
 MAX_MARKS = 4096
 """Beyond this many marks one walk over the roots costs less than keeping them apart (a guess)."""
@@ -38,6 +38,16 @@ class Dirty:
 
     def __bool__(self) -> bool:
         return bool(self.folders or self.trees)
+
+    def without(self, roots: Collection[bytes]) -> Dirty:
+        """Less what lies in these folders."""
+        if not roots:
+            return self
+
+        def is_here(path: bytes) -> bool:
+            return not any(path == root or path.startswith(root.rstrip(b"/") + b"/") for root in roots)
+
+        return Dirty.of(filter(is_here, self.folders), filter(is_here, self.trees))
 
 
 def ancestors(path: bytes) -> Iterator[bytes]:

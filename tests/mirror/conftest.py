@@ -32,6 +32,7 @@ from memewatchd.folder.watcher import Watcher
 from memewatchd.index.catalog import Catalog
 from memewatchd.index.ledger import Ledger
 from memewatchd.intake import Intake
+from memewatchd.looking import Looker
 from memewatchd.meme import Decoded, Digest, FileRow, FileStat, FrameSpec, new_digest
 from memewatchd.pictures.pool import DecodePool
 from memewatchd.progress import Progress
@@ -306,8 +307,14 @@ class Rig:
             self.identities.update((root.path, root.identity) for root in states if root.identity is not None)
 
         self.mirror = Mirror(
-            roots=states,
-            disk=Disk(self.roots, ignore),
+            looker=Looker(
+                roots=states,
+                disk=Disk(self.roots, ignore),
+                ledger=ledger,
+                catalog=self.catalog,
+                progress=self.progress,
+                remember_roots=remember_roots,
+            ),
             dirty=self.dirty,
             watcher=Watcher(self.roots, ignore, self.dirty),
             open_index=self.open_index or self.store.open,
@@ -318,7 +325,6 @@ class Rig:
             intake=Intake(self.reader, self.decoder, self.model, self.catalog, window=6, wake=self.dirty.wake),
             model=self.model,
             activate=activate,
-            remember_roots=remember_roots,
             progress=self.progress,
             settle_s=self.settle_s,
             battery=self.battery,

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from memewatchd.agenda import FEW_FILES
 from memewatchd.service import power
 from memewatchd.service.power import Battery
-from memewatchd.sync import FEW_FILES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
