@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from memewatchd import __version__
 from memewatchd.errors import BadRequest, Degraded, Paused, StoreError, TimedOut, UnknownOp
+from memewatchd.ops import LIMIT_DEFAULT
 from memewatchd.picking import export_reply, meta_fields
-from memewatchd.protocol import LIMIT_DEFAULT, PROTOCOL, SEARCH_WAIT_S, path_bytes, path_fields
+from memewatchd.protocol import PROTOCOL, SEARCH_WAIT_S, path_bytes, path_fields
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping

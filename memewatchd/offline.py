@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from memewatchd import config
 from memewatchd.encoders import hub, models
 from memewatchd.folder.ignore import Ignore
 from memewatchd.index.engine import Engine
 from memewatchd.index.state import STATE_FILE, StateKeeper, ensure_private_dir, lock_state
 from memewatchd.index.store import Store
+from memewatchd.setting_values import KEYS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,7 +25,7 @@ def check(settings: Settings, environ: Mapping[str, str]) -> int:
     """``--check``: all that can be said without starting anything. Raises ConfigError."""
     choice = models.choose(settings.model, StateKeeper(settings.state_dir).state.model, environ)
     Ignore(settings.exclude)
-    for key in config.KEYS:
+    for key in KEYS:
         value = getattr(settings, "folders" if key == "folder" else key)
         shown = ":".join(map(os.fsdecode, value)) if key == "folder" else value
         click.echo(f"{key} = {shown}  ({settings.sources[key]})")

@@ -1,4 +1,4 @@
-"""The wire, as both sides see it: limits, exit codes, what each op takes, lines in and lines out.
+"""The wire, as both sides see it: limits, exit codes, lines in and lines out. What each op takes: ``ops``.
 
 A leaf with nothing but the standard library, and little of that: the client imports it at every
 keystroke. ``docs/protocol.md`` says the same for people who write scripts.
@@ -14,13 +14,13 @@ import math
 import os
 
 from memewatchd.errors import BadRequest, RequestError, TooLarge, UnknownOp
+from memewatchd.ops import OPS, shown
 
 TYPE_CHECKING = False  # typing's own costs an import; type checkers know the name
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
     from typing import Any
 
-    Check = Callable[[str, Any], Any]
 
 PROTOCOL = 1
 
@@ -28,19 +28,9 @@ LINE_BYTES = 64 * 1024
 """The longest line, without its newline, that has no ``like``."""
 LIKE_LINE_BYTES = 32 * 1024 * 1024
 """The longest line of all: beyond it, the connection is closed."""
-LIMIT_MAX = 1000
-LIMIT_DEFAULT = 20
 PLAIN_HITS = 20
 SEARCH_WAIT_S = 30.0
 """How long a search waits for the model where the request names no ``timeout``."""
-TIMEOUT_MAX_S = 365 * 24 * 3600
-
-EXPORT_FORMS = ("auto", "png", "gif", "uri")
-"""What a meme can be handed out as: auto is png for a still and gif for what moves; uri is the file as it is."""
-MAX_PX = 8192
-MAX_EXAMPLES = 16
-"""Pictures in one ``like``."""
-LIST_ORDERS = ("path", "used")
 
 SOCKET_PATH_BYTES = 107
 """What fits into ``sockaddr_un.sun_path`` beside its closing NUL (unix(7))."""
@@ -76,159 +66,6 @@ def default_socket_path(environ: Mapping[str, str]) -> str:
 def _absolute(folder: str) -> str:
     """The folder, or "" for a relative one: the XDG specification has those ignored."""
     return folder if folder.startswith("/") else ""
-
-
-# What each op takes ----------------------------------------------------------------------------
-
-
-def _shown(value: Any) -> str:
-    try:
-        text = json.dumps(value)
-    except RecursionError:
-        return "so deeply nested a value"
-    return text if len(text) <= 60 else text[:57] + "..."
-
-
-def _text(key: str, value: Any) -> str:
-    if type(value) is not str:
-        raise BadRequest(f"{key} must be a string, not {_shown(value)}")
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise BadRequest(f"{key} holds half a surrogate pair") from None
-    return value
-
-
-def _flag(key: str, value: Any) -> bool:
-    if type(value) is not bool:
-        raise BadRequest(f"{key} must be true or false, not {_shown(value)}")
-    return value
-
-
-def _number(key: str, value: Any) -> float:
-    if type(value) is not int and type(value) is not float:
-        raise BadRequest(f"{key} must be a number, not {_shown(value)}")
-    try:
-        return float(value)
-    except OverflowError:
-        raise BadRequest(f"{key} is out of range") from None
-
-
-def _limit(key: str, value: Any) -> int:
-    if type(value) is not int:
-        raise BadRequest(f"{key} must be a whole number from 1 to {LIMIT_MAX}, not {_shown(value)}")
-    if not 1 <= value <= LIMIT_MAX:
-        raise BadRequest(f"{key} must be 1 to {LIMIT_MAX}, not {_shown(value)}")
-    return value
-
-
-def _search_seconds(key: str, value: Any) -> float:
-    seconds = _number(key, value)
-    if not 0 < seconds <= TIMEOUT_MAX_S:
-        raise BadRequest(f"{key} must be more than 0 and at most {TIMEOUT_MAX_S} s, not {_shown(value)}")
-    return seconds
-
-
-def _wait_seconds(key: str, value: Any) -> float:
-    seconds = _number(key, value)
-    if not 0 <= seconds <= TIMEOUT_MAX_S:
-        raise BadRequest(f"{key} must be 0 to {TIMEOUT_MAX_S} s, not {_shown(value)}")
-    return seconds
-
-
-def _base64(key: str, value: Any) -> bytes:
-    try:
-        return binascii.a2b_base64(_text(key, value).encode("ascii"), strict_mode=True)
-    except ValueError:
-        raise BadRequest(f"{key} must be standard base64, padded") from None
-
-
-def _form(key: str, value: Any) -> str:
-    if value not in EXPORT_FORMS:
-        raise BadRequest(f"{key} must be one of {', '.join(EXPORT_FORMS)}, not {_shown(value)}")
-    return str(value)
-
-
-def _order(key: str, value: Any) -> str:
-    if value not in LIST_ORDERS:
-        raise BadRequest(f"{key} must be one of {', '.join(LIST_ORDERS)}, not {_shown(value)}")
-    return str(value)
-
-
-def _pixels(key: str, value: Any) -> int:
-    if type(value) is not int or not 1 <= value <= MAX_PX:
-        raise BadRequest(f"{key} must be a whole number from 1 to {MAX_PX}, not {_shown(value)}")
-    return value
-
-
-class Example:
-    """A picture that is asked with: a path, or the bytes of a file, or both (the path then names it)."""
-
-    __slots__ = ("data", "path")
-
-    def __init__(self, path: bytes = b"", data: bytes = b"") -> None:
-        self.path = path
-        self.data = data
-
-
-def _examples(key: str, value: Any) -> list[Example]:
-    if type(value) is not list or not 1 <= len(value) <= MAX_EXAMPLES:
-        raise BadRequest(f"{key} must be a list of 1 to {MAX_EXAMPLES} pictures")
-    examples = []
-    for number, item in enumerate(value):
-        name = f"{key}[{number}]"
-        if type(item) is not dict or not item.keys() & {"path", "path_b64", "data_b64"}:
-            raise BadRequest(f'{name} must be {{"path": …}} or {{"data_b64": …}}, not {_shown(item)}')
-        path = os.fsencode(_text(f"{name}.path", item["path"])) if "path" in item else b""
-        if "path_b64" in item:
-            path = _base64(f"{name}.path_b64", item["path_b64"])
-        if path and not path.startswith(b"/"):
-            raise BadRequest(f"{name}.path must be absolute, not {_shown(item.get('path', ''))}")
-        data = _base64(f"{name}.data_b64", item["data_b64"]) if "data_b64" in item else b""
-        if not (path or data):
-            raise BadRequest(f"{name} is empty")
-        examples.append(Example(path, data))
-    return examples
-
-
-def _later(key: str, value: Any) -> Any:
-    raise BadRequest(f"{key} is not there yet")
-
-
-OPS: dict[str, dict[str, tuple[Check, Any]]] = {
-    "search": {
-        "text": (_text, ""),
-        "limit": (_limit, LIMIT_DEFAULT),
-        "timeout": (_search_seconds, None),
-        "min_score": (_number, None),
-        "partial": (_flag, False),
-        "meta": (_flag, False),
-        "like": (_examples, None),
-    },
-    "list": {"meta": (_flag, False), "order": (_order, "path")},
-    "status": {},
-    "wait": {"timeout": (_wait_seconds, None), "words": (_flag, False)},
-    "failed": {},
-    "duplicates": {},
-    "events": {},
-    "rescan": {"forget_missing": (_flag, False)},
-    "pause": {},
-    "resume": {},
-    "used": {"path": (_text, None), "path_b64": (_base64, None)},
-    "forget-usage": {},
-    "reindex": {"model": (_text, None), "milvus": (_text, None)},
-    "export": {
-        "path": (_text, None),
-        "path_b64": (_base64, None),
-        "as": (_form, "auto"),
-        "max_px": (_pixels, None),
-        "inline": (_flag, False),
-    },
-}
-"""op → key → (check, default). A check returns the value to use, or raises :class:`BadRequest`."""
-
-CHANGING_OPS = frozenset({"rescan", "pause", "resume", "used", "forget-usage", "reindex"})
-"""Ops that are carried out even where the client hangs up before the answer."""
 
 
 # Lines in --------------------------------------------------------------------------------------
@@ -316,10 +153,10 @@ def check_line(line: Line) -> Request:
         raise BadRequest("op is missing")
     op = body["op"]
     if type(op) is not str:
-        raise BadRequest(f"op must be a string, not {_shown(op)}")
+        raise BadRequest(f"op must be a string, not {shown(op)}")
     keys = OPS.get(op)
     if keys is None:
-        raise UnknownOp(f"there is no op {_shown(op)}")
+        raise UnknownOp(f"there is no op {shown(op)}")
     args = {}
     for key, (check, default) in keys.items():
         args[key] = check(key, body[key]) if key in body else default
@@ -372,7 +209,7 @@ def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         seen = set()
         for key, _ in pairs:
             if key in seen:
-                raise ValueError(f"the key {_shown(key)} appears twice")
+                raise ValueError(f"the key {shown(key)} appears twice")
             seen.add(key)
     return result
 

@@ -21,6 +21,7 @@ from typing import Any
 from memewatchd import protocol, socket_name
 from memewatchd.errors import Busy, ConfigError, Internal, RequestError
 from memewatchd.line_reader import CHUNK, Budget, Gone, LineReader, Refused
+from memewatchd.ops import CHANGING_OPS
 from memewatchd.protocol import LIKE_LINE_BYTES, Request
 
 log = logging.getLogger(__name__)
@@ -216,7 +217,7 @@ class _Connection:
             await self._send(_error(reason, plain, id_json))
 
     async def _carry_out(self, request: Request) -> None:
-        watched = request.op not in protocol.CHANGING_OPS
+        watched = request.op not in CHANGING_OPS
         if watched:
             self._hangups.watch(self._socket, asyncio.current_task())
         replies: AsyncIterator[dict[str, Any]] | None = None

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import click
 
 from memewatchd import daemon
-from memewatchd.config import LOG_LEVELS
 from memewatchd.desktop import arguments
 from memewatchd.encoders.models import KNOWN
-from memewatchd.protocol import EXPORT_FORMS
+from memewatchd.ops import EXPORT_FORMS
+from memewatchd.setting_values import LOG_LEVELS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

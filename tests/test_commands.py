@@ -12,8 +12,9 @@ from memewatchd.commands import Commands
 from memewatchd.errors import BadRequest, Degraded, Paused, TimedOut, UnknownOp
 from memewatchd.index.catalog import Catalog
 from memewatchd.meme import Digest, FileRow, FileStat
+from memewatchd.ops import OPS
 from memewatchd.progress import Event, Progress
-from memewatchd.protocol import OPS, Request, parse_line
+from memewatchd.protocol import Request, parse_line
 from memewatchd.search.copies import Copies
 from memewatchd.search.ranking import Hit
 from memewatchd.search.search import Answer

@@ -17,6 +17,7 @@ import pytest
 
 from memewatchd import config
 from memewatchd.desktop import arguments
+from memewatchd.setting_values import KEYS
 
 ROOT = Path(__file__).resolve().parent.parent
 MAN = ROOT / "packaging" / "man"
@@ -84,7 +85,7 @@ def test_every_flag_of_memewatchd_is_in_its_page() -> None:
 def test_every_setting_is_in_its_page_with_its_default(tmp_path: Path) -> None:
     text = rendered("memewatchd.toml.5")
     settings = config.load({}, {"HOME": str(tmp_path), "XDG_CONFIG_HOME": str(tmp_path)})
-    for key in config.KEYS:
+    for key in KEYS:
         described = re.search(rf" {key} (?:(?! Default: ).)+ Default: (.*?)\. ", text)
         assert described is not None, key
         value = getattr(settings, key, None)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from memewatchd import protocol
+from memewatchd import ops, protocol
 from memewatchd.errors import BadRequest, RequestError, TooLarge, UnknownOp
 from memewatchd.protocol import LIKE_LINE_BYTES, LINE_BYTES, encode, parse_line, path_bytes, path_fields
 
@@ -289,7 +289,7 @@ keys = st.sampled_from(["text", "limit", "timeout", "min_score", "partial", "lik
 
 
 @settings(max_examples=400)
-@given(st.sampled_from(sorted(protocol.OPS)), st.dictionaries(keys, values, max_size=4), values)
+@given(st.sampled_from(sorted(ops.OPS)), st.dictionaries(keys, values, max_size=4), values)
 def test_a_request_that_is_let_in_has_what_its_op_needs(op: str, extra: dict[str, Any], id_value: Any) -> None:
     line = protocol.read_line(json.dumps({"op": op, **extra, "id": id_value}).encode())
     assert json.loads(line.id_json) == id_value
@@ -297,7 +297,7 @@ def test_a_request_that_is_let_in_has_what_its_op_needs(op: str, extra: dict[str
         parsed = protocol.check_line(line)
     except RequestError:
         return
-    assert parsed.args.keys() == protocol.OPS[op].keys()
+    assert parsed.args.keys() == ops.OPS[op].keys()
     if op == "search":
         assert type(parsed.args["text"]) is str
         assert 1 <= parsed.args["limit"] <= 1000

@@ -23,6 +23,7 @@ from memewatchd.desktop.arguments import UsageError
 from memewatchd.desktop.connection import ANSWER_S, Connection
 from memewatchd.desktop.trouble import HungUp, Refused
 from memewatchd.errors import BadRequest, RequestError, TimedOut
+from memewatchd.ops import LIMIT_DEFAULT
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Mapping
@@ -140,7 +141,7 @@ class Client:
         self,
         text: str = "",
         *,
-        limit: int = protocol.LIMIT_DEFAULT,
+        limit: int = LIMIT_DEFAULT,
         like: Sequence[str | os.PathLike[str] | bytes] = (),
         min_score: float | None = None,
         timeout: float | None = None,

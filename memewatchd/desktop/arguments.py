@@ -7,7 +7,7 @@ other ``-word`` after the first word, and all that follows ``--``, is a word.
 
 from __future__ import annotations
 
-from memewatchd.protocol import EXPORT_FORMS, LIMIT_MAX, MAX_PX, TIMEOUT_MAX_S
+from memewatchd.ops import EXPORT_FORMS, LIMIT_MAX, MAX_PX, TIMEOUT_MAX_S
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -6,7 +6,8 @@ import base64
 import os
 
 from memewatchd.desktop.arguments import UsageError
-from memewatchd.protocol import LIKE_LINE_BYTES, MAX_EXAMPLES, path_fields
+from memewatchd.ops import MAX_EXAMPLES
+from memewatchd.protocol import LIKE_LINE_BYTES, path_fields
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ import sys
 
 from memewatchd.desktop import clipboard, menus, programs
 from memewatchd.desktop.trouble import NoAnswer, Refused, Trouble
-from memewatchd.protocol import EXIT_NOTHING, EXIT_OK, LIMIT_MAX, path_bytes
+from memewatchd.ops import LIMIT_MAX
+from memewatchd.protocol import EXIT_NOTHING, EXIT_OK, path_bytes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

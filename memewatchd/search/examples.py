@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from memewatchd.meme import Decoded, FileRow, FrameSpec
-    from memewatchd.protocol import Example
+    from memewatchd.ops import Example
 
 _SECONDS = 60.0
 

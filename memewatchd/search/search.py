@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from memewatchd.meme import Digest, FileRow, PictureHit, WordsHit
-    from memewatchd.protocol import Example
+    from memewatchd.ops import Example
     from memewatchd.search.calibrator import Calibrator
     from memewatchd.search.ranking import Match
 

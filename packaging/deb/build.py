@@ -25,7 +25,7 @@ PACKAGING = HERE.parent
 ROOT = PACKAGING.parent
 NAME = "memewatch"
 # What the client may import (a test of the house's rules holds it to that), and nothing else of the package.
-MODULES = ("__init__.py", "client.py", "protocol.py", "errors.py", "cache_names.py", "py.typed", "desktop")
+MODULES = ("__init__.py", "client.py", "protocol.py", "ops.py", "errors.py", "cache_names.py", "py.typed", "desktop")
 # Where pipx puts programs.
 DAEMON = "%h/.local/bin/memewatchd"
 LIBRARY = "usr/lib/python3/dist-packages/memewatchd"

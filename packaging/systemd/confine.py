@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from memewatchd import config
 from memewatchd.encoders import hub, models
 from memewatchd.index.state import StateKeeper
+from memewatchd.setting_values import TENCENT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -48,7 +49,7 @@ def needs(environ: Mapping[str, str], state: Path, clone: Path) -> Needs:
         network = f"milvus is {settings.milvus}"
     elif choice.folder is None:
         network = f"the model {choice.name} is to be downloaded"
-    elif settings.translate == config.TENCENT:
+    elif settings.translate == TENCENT:
         network = "translate is tencent"
     elif settings.http:
         network = f"the picture wall listens at {settings.http}"
@@ -61,7 +62,7 @@ def needs(environ: Mapping[str, str], state: Path, clone: Path) -> Needs:
         read.append(settings.milvus_token_file)
     if settings.http_token_file is not None:
         read.append(settings.http_token_file)
-    if settings.translate == config.TENCENT and settings.tencent_keys_file is not None:
+    if settings.translate == TENCENT and settings.tencent_keys_file is not None:
         read.append(settings.tencent_keys_file)
     write = [Path(settings.milvus).parent] if settings.is_embedded else []
     graphics = any(os.path.exists(device) for device in GRAPHICS)

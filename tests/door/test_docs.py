@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from memewatchd import protocol
+from memewatchd import ops, protocol
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -89,9 +89,9 @@ def test_the_exchange_is_what_the_protocol_does() -> None:
 
 
 def test_every_op_and_code_is_described() -> None:
-    for op in protocol.OPS:
+    for op in ops.OPS:
         assert f"`{op}`" in TEXT
-    for op, keys in protocol.OPS.items():
+    for op, keys in ops.OPS.items():
         for key in keys:
             assert f"`{key}`" in TEXT, (op, key)
     for error in [protocol.RequestError, *protocol.RequestError.__subclasses__()]:

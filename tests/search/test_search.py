@@ -13,7 +13,7 @@ import pytest
 from memewatchd.errors import BadRequest, Degraded, StoreUnavailable, TimedOut
 from memewatchd.index.catalog import Catalog
 from memewatchd.meme import Digest, FileRow, FileStat, PictureHit, PictureWords, WordsHit
-from memewatchd.protocol import Example
+from memewatchd.ops import Example
 from memewatchd.search.calibration import Calibration
 from memewatchd.search.input_method import lexicon
 from memewatchd.search.search import Searcher

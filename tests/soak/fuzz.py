@@ -97,7 +97,7 @@ def line() -> Target:
     """A line that a client sends: read, checked, and its refusal written."""
     import json
 
-    from memewatchd import protocol
+    from memewatchd import ops, protocol
     from memewatchd.errors import RequestError
 
     def look(data: bytes) -> None:
@@ -109,7 +109,7 @@ def line() -> Target:
             id_json = read.id_json
             request = protocol.check_line(read)
             assert request.plain is plain
-            assert request.args.keys() == protocol.OPS[request.op].keys()
+            assert request.args.keys() == ops.OPS[request.op].keys()
             protocol.encode({"ok": True}, id_json).decode()
         except RequestError as error:
             said = protocol.plain_error(error) if plain else protocol.encode(protocol.error_reply(error), id_json)
