@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 from milvus_server import ON_SERVER, MilvusServer
 from real_daemon import REPO, Daemon
+from warm import Nest, WarmDaemon
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,6 +25,13 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("model") / "clip"
     subprocess.run([sys.executable, REPO / "tests" / "tiny_checkpoints.py", "clip", folder], check=True)
     return folder
+
+
+@pytest.fixture(scope="session")
+def nest() -> Iterator[Nest]:
+    """Where daemons start without the seconds of importing. ``test_program`` starts them as people do."""
+    with Nest() as nest:
+        yield nest
 
 
 @pytest.fixture
@@ -47,11 +55,13 @@ def milvus(request: pytest.FixtureRequest, home: Path) -> list[str]:
 
 
 @pytest.fixture
-def daemon(home: Path, tiny_model: Path, milvus: list[str], request: pytest.FixtureRequest) -> Iterator[Daemon]:
+def daemon(
+    nest: Nest, home: Path, tiny_model: Path, milvus: list[str], request: pytest.FixtureRequest
+) -> Iterator[Daemon]:
     """A daemon with the tiny model, on both engines; not started."""
     # Its own collections on a server that the whole run shares.
     prefix = "e" + hashlib.blake2b(request.node.nodeid.encode(), digest_size=6).hexdigest() + "_"
-    made = Daemon(home, "--model", str(tiny_model), *milvus, MEMEWATCHD_COLLECTION_PREFIX=prefix)
+    made = WarmDaemon(nest, home, "--model", str(tiny_model), *milvus, MEMEWATCHD_COLLECTION_PREFIX=prefix)
     yield made
     if made.process is not None:
         made.process.kill()
@@ -59,9 +69,9 @@ def daemon(home: Path, tiny_model: Path, milvus: list[str], request: pytest.Fixt
 
 
 @pytest.fixture
-def embedded(home: Path, tiny_model: Path) -> Iterator[Daemon]:
+def embedded(nest: Nest, home: Path, tiny_model: Path) -> Iterator[Daemon]:
     """The same on the embedded Milvus alone."""
-    made = Daemon(home, "--model", str(tiny_model))
+    made = WarmDaemon(nest, home, "--model", str(tiny_model))
     yield made
     if made.process is not None:
         made.process.kill()

@@ -32,6 +32,11 @@ with socket.socket(socket.AF_UNIX) as s:
 """
 
 
+@pytest.fixture
+def nest() -> None:
+    """Here all is as people have it: each daemon is a program of its own from the first."""
+
+
 @pytest.fixture(scope="module")
 def on_samples(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
     """The real model that ships, on the samples that ship, as after a first `make run`."""

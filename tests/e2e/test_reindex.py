@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from milvus_server import ON_SERVER, MilvusServer
 from real_daemon import REPO, Daemon, on_disk, picture, pictures
+from warm import Nest, WarmDaemon
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,10 +46,12 @@ def tiny(folder: Path, family: str, seed: int) -> Path:
 
 
 @pytest.fixture
-def remembers(home: Path, tiny_model: Path, milvus: list[str], request: pytest.FixtureRequest) -> Iterator[Daemon]:
+def remembers(
+    nest: Nest, home: Path, tiny_model: Path, milvus: list[str], request: pytest.FixtureRequest
+) -> Iterator[Daemon]:
     """A daemon whose settings say nothing of models, and whose index has been built with the tiny one. Started."""
     prefix = f"r{os.getpid()}_{abs(hash(request.node.nodeid)) % 10**8}_"
-    daemon = Daemon(home, *milvus, MEMEWATCHD_COLLECTION_PREFIX=prefix, HF_HOME=str(home / "hub"))
+    daemon = WarmDaemon(nest, home, *milvus, MEMEWATCHD_COLLECTION_PREFIX=prefix, HF_HOME=str(home / "hub"))
     pictures(daemon.folder, range(40))
     daemon.start("--model", str(tiny_model))
     daemon.wait()
@@ -283,11 +286,13 @@ def hub_module() -> ModuleType:
     return module
 
 
-def test_it_helps_where_the_model_in_use_can_not_be_loaded(home: Path, tiny_model: Path, other_model: Path) -> None:
+def test_it_helps_where_the_model_in_use_can_not_be_loaded(
+    nest: Nest, home: Path, tiny_model: Path, other_model: Path
+) -> None:
     broken = home / "broken"
     shutil.copytree(tiny_model, broken)
     (broken / "model.safetensors").write_bytes(b"\xff" * 64)
-    daemon = Daemon(home, "--model", str(broken))
+    daemon = WarmDaemon(nest, home, "--model", str(broken))
     pictures(daemon.folder, range(5))
     with daemon:
         daemon.until(lambda: daemon.status()["model_state"] == "failed", "the model is broken")
@@ -328,13 +333,13 @@ def test_the_wish_is_written_before_it_is_answered(embedded: Daemon, other_model
 
 @ON_SERVER
 def test_the_index_moves_to_a_server_without_encoding(
-    home: Path, tiny_model: Path, milvus_server: MilvusServer
+    nest: Nest, home: Path, tiny_model: Path, milvus_server: MilvusServer
 ) -> None:
     token = home / "token"
     token.write_text(milvus_server.token)
     prefix = f"c{secrets.token_hex(6)}_"
     flags = ("--model", str(tiny_model), "--milvus-token-file", str(token))
-    daemon = Daemon(home, *flags, MEMEWATCHD_COLLECTION_PREFIX=prefix)
+    daemon = WarmDaemon(nest, home, *flags, MEMEWATCHD_COLLECTION_PREFIX=prefix)
     pictures(daemon.folder, range(30))
     with daemon:
         daemon.wait()
