@@ -41,6 +41,11 @@ def paste_dir(environ: Mapping[str, str]) -> str:
     return os.path.join(cache_dir(environ), "memewatchd", "paste")
 
 
+def digested_dir(environ: Mapping[str, str]) -> str:
+    """Where the daemon keeps what it makes of its dictionaries."""
+    return os.path.join(cache_dir(environ), "memewatchd", "dictionaries")
+
+
 def file_uri(path: bytes) -> str:
     """``file://…`` of an absolute path, spelled as GLib spells it; nothing is looked up or resolved."""
     return "file://" + "".join(map(_ESCAPED.__getitem__, path))

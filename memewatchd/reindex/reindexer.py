@@ -112,11 +112,11 @@ class Reindexer:
         if candidate is None or candidate.name != wish:
             candidate = self._candidate(wish)
         builder = candidate.builder
-        total, left, eta = (builder.total, builder.left, builder.eta_s) if builder is not None else (0, 0, None)
+        (done, total), eta = (builder.stored, builder.eta_s) if builder is not None else ((0, 0), None)
         return {
             "model": wish,
             "state": candidate.state,
-            "done": max(0, total - left),
+            "done": done,
             "total": total,
             "eta_s": None if eta is None else round(eta, 1),
             "detail": candidate.detail,

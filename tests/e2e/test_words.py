@@ -12,6 +12,7 @@ from memewatchd.pictures.ocr import reader_id
 
 if TYPE_CHECKING:
     from real_daemon import Daemon
+    from warm import WarmDaemon
 
 
 def caption(path: Path, text: str, colour: str = "white") -> None:
@@ -70,7 +71,7 @@ def test_a_wait_for_words_that_are_not_read_is_refused(embedded: Daemon) -> None
         assert b"words     not read: off" in embedded.memewatch("status").stdout
 
 
-def test_without_rapidocr_the_remedy_is_named(embedded: Daemon) -> None:
+def test_without_rapidocr_the_remedy_is_named(embedded: WarmDaemon) -> None:
     caption(embedded.folder / "a.png", "one does not simply")
     embedded.environ["MEMEWATCHD_WORDS"] = "true"
     # As if it weren't installed: a finder that knows nothing of it goes before all others.
@@ -82,6 +83,7 @@ def test_without_rapidocr_the_remedy_is_named(embedded: Daemon) -> None:
         "importlib.util.find_spec = lambda name, package=None: None if name == 'rapidocr' else find(name, package)\n"
     )
     embedded.environ["PYTHONPATH"] = str(hiding)
+    embedded.nest = None  # what is imported there can't be hidden any more
     with embedded:
         done = embedded.memewatch("wait", "--words")
         assert (done.returncode, done.stdout) == (2, b"")

@@ -172,7 +172,7 @@ def test_each_picture_is_encoded_once_with_all_its_frames(site: Site) -> None:
     assert set(site.decoding.seen.values()) == {1}, "the copy is the same picture"
     assert sum(site.tower.batches) == 3 * 30
     assert max(site.tower.batches) <= BATCH
-    assert (site.builder.total, site.builder.left) == (30, 0)
+    assert (site.builder.stored, site.builder.left) == ((30, 30), 0)
     assert set(site.builder.have) == site.wanted
     assert site.step(), "and it stays complete"
 
@@ -197,19 +197,19 @@ def test_a_restart_in_the_middle_encodes_only_the_rest(site: Site) -> None:
     assert sum(site.decoding.seen.values()) - seen == 30 - len(done)
 
 
-def test_nothing_counts_as_done_before_it_is_stored(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    left: list[int] = []
+def test_nothing_counts_as_stored_before_it_is(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[tuple[int, int]] = []
     insert = site.beside.insert_beside
 
     def slow_insert(pictures: Sequence[tuple[Digest, int, NDArray[np.float32]]]) -> None:
-        stored = len(site.beside.digests)
-        left.append(site.builder.left - (site.builder.total - stored))
+        told.append((site.builder.stored[0], len(site.beside.digests)))
         insert(pictures)
 
     monkeypatch.setattr(site.beside, "insert_beside", slow_insert)
+    assert site.builder.stored == (0, 0)
     site.finish()
-    assert left
-    assert not any(left), "who asks in the middle of a write is told of pictures that a crash would lose"
+    assert told
+    assert all(said == stored for said, stored in told), "who asks meanwhile is told of what a crash would lose"
 
 
 def test_what_comes_goes_and_moves_meanwhile(site: Site, png: Callable[[int], bytes]) -> None:
@@ -223,7 +223,7 @@ def test_what_comes_goes_and_moves_meanwhile(site: Site, png: Callable[[int], by
     rig.wait()
     site.finish()
     assert site.wanted <= site.beside.digests
-    assert site.builder.total == 21
+    assert site.builder.stored[1] == 21
     assert site.beside.twice == []
     assert max(site.decoding.seen.values()) == 1
 

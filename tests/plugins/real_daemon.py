@@ -15,7 +15,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from caches import CACHE
 from PIL import Image
+
+from memewatchd.cache_names import digested_dir
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -40,6 +43,11 @@ class Daemon:
         """A program and its arguments that start the daemon by becoming it: ``setpriv …``, ``unshare …``."""
         self.process: subprocess.Popen[str] | None = None
         (home / "run").mkdir(mode=0o700, exist_ok=True)
+        # The dictionaries are digested once for all homes, not once for each.
+        digested = home / ".cache" / "memewatchd" / "dictionaries"
+        if not digested.is_symlink():
+            digested.parent.mkdir(parents=True, exist_ok=True)
+            digested.symlink_to(digested_dir({"XDG_CACHE_HOME": str(CACHE)}))
 
     def start(self, *more: str) -> Daemon:
         """Start, and wait until it answers (which is long before the model is there)."""

@@ -18,6 +18,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 if __name__ != "__main__":
+    from caches import CACHE
     from real_daemon import REPO, Daemon
 
     if TYPE_CHECKING:
@@ -34,7 +35,8 @@ if __name__ != "__main__":
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 text=True,
-                env={name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ},
+                env={name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+                | {"XDG_CACHE_HOME": str(CACHE)},
             )
 
         def ask(self, *request: Any) -> Any:
@@ -112,9 +114,15 @@ def _sit() -> None:
 
     import memewatchd.daemon
     import memewatchd.encoders.clip  # noqa: F401
+    from memewatchd.encoders.glossary import glossary
     from memewatchd.index.engine import _import_pymilvus
+    from memewatchd.search.input_method import lexicon
+    from memewatchd.search.readings import readings
 
     _import_pymilvus()
+    lexicon()
+    readings()
+    glossary()
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     for line in sys.stdin:

@@ -121,6 +121,8 @@ def _only_changes_are_tried(row: Row, daemon: Guarded, folder: Folder) -> None:
         if not mask & guarded.IN_ISDIR and folder.expected[raw][0] != IGNORED:
             opened.add(raw)
 
+    # A thumbnail that is missing still is made at leisure, and is no business of the mirror's.
+    daemon.environ["MEMEWATCHD_THUMBNAILS"] = "false"
     folders = [Path(os.fsdecode(folder.path)), *(each for each in Path(os.fsdecode(folder.path)).iterdir())]
     with Inotify(folders, guarded.IN_OPEN, seen), daemon:
         daemon.wait()

@@ -52,7 +52,7 @@ class Allows:
     apart: str = ""
 
 
-NO_EXEC = "NoExecPaths=%h/.local/state/memewatchd /tmp /var/tmp /dev/shm"
+NO_EXEC = "NoExecPaths=%h/.local/state/memewatchd %h/.cache/memewatchd %h/.cache/thumbnails /tmp /var/tmp /dev/shm"
 HOMES = ("BindReadOnlyPaths=%h %t/systemd/notify",)
 CHECKS: dict[str, Forbids | Allows] = {
     "PrivateUsers=yes": Forbids(("run_set_uid",), namespace=False),
@@ -61,6 +61,7 @@ CHECKS: dict[str, Forbids | Allows] = {
     "ReadWritePaths=%h/.local/state/memewatchd": Allows(("write_state",), apart=NO_EXEC),
     "TemporaryFileSystem=%h/.cache:size=64M,mode=0700,noexec": Allows(("use_cache",)),
     "BindReadOnlyPaths=-%h/.cache/huggingface": Allows(("read_model",)),
+    "BindPaths=%h/.cache/memewatchd %h/.cache/thumbnails": Allows(("share_cache",), apart=NO_EXEC),
     NO_EXEC: Forbids(("run_from_state", "run_from_tmp", "run_from_memory")),
     "TemporaryFileSystem=/home:ro /root:ro /run/user:ro": Forbids(
         ("read_other_home", "write_home", "change_picture", "add_picture", "ask_manager", "ask_session_bus"),
@@ -117,7 +118,8 @@ class Prober:
     def prepare(self) -> None:
         """What the attempts look for; as root."""
         script = f"""
-            mkdir -p /home/other /srv/soak /usr/lib/modules/soak /usr/local/bin {HOME}/.ssh {HOME}/.cache/huggingface
+            mkdir -p /home/other /srv/soak /usr/lib/modules/soak /usr/local/bin {HOME}/.ssh
+            mkdir -p {HOME}/.cache/huggingface {HOME}/.cache/memewatchd {HOME}/.cache/thumbnails
             echo theirs >/home/other/secret; chmod 755 /home/other; chmod 644 /home/other/secret
             echo key >{HOME}/.ssh/id_soak; echo note >/tmp/soak-note; echo model >{HOME}/.cache/huggingface/soak
             cp /usr/bin/id /usr/local/bin/soak-id; chmod 4755 /usr/local/bin/soak-id

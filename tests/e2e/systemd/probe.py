@@ -81,6 +81,11 @@ def use_cache() -> None:
     (HOME / ".cache/milvus/soak").write_text("")
 
 
+def share_cache() -> None:
+    for name in ("memewatchd", "thumbnails"):
+        (HOME / ".cache" / name / "soak").write_text("")
+
+
 def read_pictures() -> None:
     next((HOME / "Memes").glob("*.png")).read_bytes()
 
