@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 QUARTERS_APART: Final = 6.0
 """Of copies, the mean brightness of no quarter is further apart (of 256)."""
+WORDS_APART: Final = 0.5
+"""Two that look alike are none all the same where less than this share of the words' letters that were read in them
+agrees: one template with two captions, too fine for the look. In a small copy some letters are read wrongly."""
 _DRAWER = 24.0
 _QUARTER = alike.COARSE // 2
 
@@ -40,6 +43,7 @@ class Files(Protocol):
 
     def rows(self) -> list[FileRow]: ...
     def is_away(self, path: bytes) -> bool: ...
+    def words_of(self, digest: Digest, /) -> str | None: ...
 
 
 class Copies:
@@ -130,7 +134,10 @@ class Copies:
         found = self._found.get(digest)
         if found is None:
             found = self._found[digest] = list(self._looks.like(digest))
-        return found
+        if not found:
+            return found
+        said = self._files.words_of(digest)
+        return [other for other in found if not _say_else(said, self._files.words_of(other))]
 
     def _look(self) -> None:
         generation = self._files.generation
@@ -149,6 +156,15 @@ class Copies:
         self._rows = dict(rows)
         self._digests = {row.path: digest for digest, some in rows.items() for row in some}
         self._generation = generation
+
+
+def _say_else(one: str | None, other: str | None) -> bool:
+    """Whether other words were read in one picture than in the other, where words were read in both."""
+    if not one or not other:
+        return False
+    from rapidfuzz import fuzz
+
+    return fuzz.ratio("".join(one.split()), "".join(other.split())) < 100 * WORDS_APART
 
 
 def _goodness(row: FileRow) -> tuple[int, int, bytes]:

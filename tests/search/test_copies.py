@@ -10,7 +10,7 @@ import pytest
 from memewatchd import looks
 from memewatchd.index.catalog import Catalog
 from memewatchd.looks import SIDE, STILL_BYTES, Looks
-from memewatchd.meme import Digest, FileRow, FileStat
+from memewatchd.meme import Digest, FileRow, FileStat, PictureWords
 from memewatchd.search.copies import Copies
 from memewatchd.search.ranking import Hit
 
@@ -67,6 +67,16 @@ def test_the_same_bytes_are_copies_and_so_is_the_same_look() -> None:
         row("nor two", digest="y"),
     )
     assert groups(copies) == [["a", "b", "c"], ["nor one", "nor two"]]
+
+
+def test_another_caption_makes_another_meme() -> None:
+    catalog, copies = house(row("a", look(1)), row("b", look(1)), row("c", look(1)), row("d", look(1)))
+    catalog.put_words(PictureWords(Digest("a"), "ONE DOES NOT SIMPLY\nWALK INTO MORDOR", "r"))
+    catalog.put_words(PictureWords(Digest("b"), "BRACE YOURSELVES", "r"))
+    assert groups(copies) == [["a", "c", "d"]]
+    catalog.put_words(PictureWords(Digest("c"), "0NE DOES N0T SlMPLY WALK INTO M0RDOR", "r"))
+    assert groups(copies) == [["a", "c", "d"]], "misread, and d's words are not known"
+    assert folded(copies, "b", "a") == {"b": ["d"], "a": ["c"]}
 
 
 def test_the_largest_comes_first_then_the_oldest() -> None:
