@@ -50,7 +50,7 @@ def test_later_changes_do_not_delay_it(rig: Any, png: Callable[[int], bytes]) ->
 def test_a_walk_that_had_begun_does_not_serve_a_later_request(rig: Any, png: Callable[[int], bytes]) -> None:
     rig.wait()
     looked, go_on = threading.Event(), threading.Event()
-    look = rig.mirror._disk.look
+    look = rig.mirror._looker._disk.look
 
     def look_and_dawdle(dirty: Any) -> Any:
         found = look(dirty)
@@ -58,7 +58,7 @@ def test_a_walk_that_had_begun_does_not_serve_a_later_request(rig: Any, png: Cal
         assert go_on.wait(30)
         return found
 
-    rig.mirror._disk.look = look_and_dawdle
+    rig.mirror._looker._disk.look = look_and_dawdle
     first = rig.ask()
     assert looked.wait(30)
     rig.write("a.png", png(1))

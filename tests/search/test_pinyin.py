@@ -153,7 +153,7 @@ def test_anything_may_be_asked_of_anything(query: str, texts: list[str]) -> None
 
 def test_pypinyin_s_phrases_are_not_kept_nor_its_setting() -> None:
     program = (
-        "import os; from memewatchd.search.readings import readings; readings();"
+        "import os; from memewatchd.search import readings; readings._read();"
         "from pypinyin.phrases_dict import phrases_dict; assert not phrases_dict;"
         "assert 'PYPINYIN_NO_PHRASES' not in os.environ"
     )
