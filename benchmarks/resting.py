@@ -91,7 +91,7 @@ def client(report: Report, home: Path, calls: int) -> None:
     material.small_pictures(home / "Memes" / "some", 20, 0)
     program = Path(sys.executable).parent / "memewatch"
     command = [str(program)] if program.exists() else [sys.executable, "-I", "-m", "memewatchd.client"]
-    with Daemon(home, "--model", "bundled") as daemon:
+    with Daemon(home, "--model", "bundled", MEMEWATCHD_WORDS="true") as daemon:
         daemon.wait()
         ours, nothing = [], []
         for text in material.queries(calls):

@@ -102,7 +102,7 @@ def starts(report: Report, home: Path, rounds: int) -> None:
     from real_daemon import Daemon
 
     material.pictures(home / "Memes", 20)
-    daemon = Daemon(home, "--model", "bundled")
+    daemon = Daemon(home, "--model", "bundled", MEMEWATCHD_WORDS="true")
     with daemon:
         daemon.wait()
     status, search, load = [], [], []
@@ -125,7 +125,7 @@ def restarts(report: Report, home: Path, rounds: int, files: int) -> None:
     from real_daemon import Daemon
 
     material.fill(home, files)
-    daemon = Daemon(home, "--model", "bundled")
+    daemon = Daemon(home, "--model", "bundled", MEMEWATCHD_WORDS="true")
     ours, walk = [], []
     for _ in range(rounds):
         walk.append(bare(WALK, str(material.state_dir(home)), str(home / "Memes")))

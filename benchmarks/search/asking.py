@@ -55,7 +55,7 @@ class Line:
 
 def run(memes: Sequence[Meme], queries: Sequence[Query], home: Path, model: str, tagged: bool) -> Run:
     """Index ``home``/Memes, ask, and give back what was said. Raises Refused where the daemon can't go on."""
-    with Daemon(home, "--model", model) as daemon:
+    with Daemon(home, "--model", model, MEMEWATCHD_WORDS="true") as daemon:
         line = Line(daemon.socket)
         _wait(line, words=False)
         with_words = _wait(line, words=True)

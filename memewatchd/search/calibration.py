@@ -1,9 +1,10 @@
 """When a look is no answer: how like its best picture a query must be, measured on the index itself. Pure.
 
 Raw cosines alone can't tell: each model has its own, and so has each query (a vague one is like everything). So a
-query's best picture is measured in deviations from what the same query has with a sample of the index, and what it must
-reach is measured with queries that nothing fits. Where all is of one kind (a folder of cats, asked for a cat) nothing
-deviates; there a cosine far above theirs is enough.
+query's best picture is measured by its margin over the mean of what the same query has with a sample of the index, and
+what it must reach is measured with queries that nothing fits. (In standard deviations instead, twice as many fitting
+queries are refused: what many pictures fit has a wide spread.) Where all is of one kind (a folder of cats, asked for a
+cat) nothing stands out; there a cosine far above theirs is enough.
 """
 
 from __future__ import annotations
@@ -24,9 +25,9 @@ SAMPLE = 512
 """Pictures that every query is compared with."""
 LEAST_PICTURES = 100
 """Of fewer, no deviation can be told, and so few can be looked through."""
-REFUSED = 0.85
-"""The share of queries that nothing fits which shall find nothing, by their deviation."""
-CERTAIN = 0.95
+REFUSED = 0.92
+"""The share of queries that nothing fits which shall find nothing, by their margin."""
+CERTAIN = 0.98
 """And the share of them whose best cosine a fitting query may exceed instead."""
 
 _UNFITTING = Path(__file__).with_name("unfitting.txt")
@@ -41,8 +42,8 @@ def unfitting() -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """``sample``: float32 (n, dim), unit-length vectors of pictures. A fitting query reaches ``least`` deviations,
-    or the cosine ``certain``."""
+    """``sample``: float32 (n, dim), unit-length vectors of pictures. A fitting query's best picture reaches the
+    margin ``least``, or the cosine ``certain``."""
 
     sample: NDArray[np.float32]
     least: float
@@ -57,14 +58,13 @@ class Calibration:
         if len(sample) < LEAST_PICTURES or not len(queries):
             return None
         own = cls(sample, 0.0)
-        reached = [own.deviations(query, score) for query, score in zip(queries, best, strict=True)]
+        reached = [own.margin(query, score) for query, score in zip(queries, best, strict=True)]
         return cls(sample, float(np.quantile(reached, REFUSED)), float(np.quantile(best, CERTAIN)))
 
-    def deviations(self, query: NDArray[np.float32], score: float) -> float:
-        """By how many standard deviations a picture's cosine with ``query`` is above the sample's mean."""
-        cosines = self.sample @ query
-        return float((score - cosines.mean()) / max(float(cosines.std()), 1e-6))
+    def margin(self, query: NDArray[np.float32], score: float) -> float:
+        """How far a picture's cosine with ``query`` is above the mean of the sample's."""
+        return score - float((self.sample @ query).mean())
 
     def fits(self, query: NDArray[np.float32], best: float) -> bool:
         """Whether a query whose best picture has this cosine has found anything at all."""
-        return best > self.certain or self.deviations(query, best) >= self.least
+        return best > self.certain or self.margin(query, best) >= self.least

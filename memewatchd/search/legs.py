@@ -103,7 +103,7 @@ class WordLegs:
             return {}  # the search of pictures meets it too, and tells
         texts = {self._folded[hit.digest][1] for hit in hits if hit.digest in self._folded}
         near = {text: nearness(query.words, text) for text in texts}
-        return {text: ranking.nearly(score) for text, score in near.items() if score >= ranking.NEAR_FROM}
+        return {text: ranking.nearly(score) for text, score in near.items() if ranking.is_near(query.words, score)}
 
     def _paths_of(self, digests: Iterable[Digest]) -> Iterable[bytes]:
         for digest in digests:
@@ -135,7 +135,7 @@ def _strengths(texts: Texts, query: Query) -> dict[str, float]:
     strengths = {
         text: ranking.nearly(nearness)
         for text, nearness in texts.alike(query.words).items()
-        if nearness >= ranking.NEAR_FROM
+        if ranking.is_near(query.words, nearness)
     }
     strengths |= {text: ranking.read(score) for text, score in texts.read_like(query.words).items()}
     return strengths | dict.fromkeys(texts.literal(query.words), ranking.LITERAL_SCORE)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from memewatchd.search.pinyin import INITIALS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
 LITERAL_SCORE = 1.0
 """The score of a literal match. No cosine similarity is above it, so it sorts before what is merely similar."""
@@ -24,6 +24,8 @@ NEAR_SCORES = (0.8, 0.85)
 """Of the least and of the best match that isn't quite literal."""
 NEAR_FROM = 0.75
 """So near a text must be to be taken for what was asked for (``texts.nearness``)."""
+_SHORT, _SHORT_FROM = 8, 0.85
+"""And so near one must be to a query of fewer letters: two thirds of a spider are in every consideration."""
 USE_SHARE = 0.02
 """What the most used meme gains over one that was never used, in cosine similarity."""
 
@@ -66,6 +68,12 @@ class Hit:
 def read(score: float) -> float:
     """The strength of a match by pinyin."""
     return INITIALS_SCORE if score <= INITIALS else READ_SCORE
+
+
+def is_near(words: Sequence[str], nearness: float) -> bool:
+    """Whether a text is so near to these words that they may be meant."""
+    letters = "".join(words)
+    return nearness >= (_SHORT_FROM if letters.isascii() and len(letters) < _SHORT else NEAR_FROM)
 
 
 def nearly(nearness: float) -> float:

@@ -46,7 +46,7 @@ def test_pictures_that_are_all_the_same() -> None:
     same = np.tile(unit(np.ones(8)), (LEAST_PICTURES, 1))
     calibration = Calibration.measure(same, same[:2], [1.0, 1.0])
     assert calibration is not None
-    assert np.isfinite(calibration.deviations(same[0], 1.0))
+    assert np.isfinite(calibration.margin(same[0], 1.0))
 
 
 def test_the_queries_are_of_both_languages_and_each_there_once() -> None:

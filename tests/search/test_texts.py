@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from memewatchd.search import ranking
 from memewatchd.search.texts import Texts, nearness
 from memewatchd.words import words_of
 
@@ -87,3 +88,9 @@ def test_odd_queries(texts: Texts) -> None:
         words = words_of(query)
         assert texts.literal(words) == []
         texts.alike(words)
+
+
+def test_a_short_word_inside_another_is_no_slip() -> None:
+    assert not ranking.is_near(["spider"], nearness(["spider"], "things to consider"))
+    assert ranking.is_near(["spiderman"], nearness(["spiderman"], "spidermen everywhere"))
+    assert ranking.is_near(["spider"], nearness(["spider"], "a spder on the wall"))
