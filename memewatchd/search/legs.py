@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from memewatchd.errors import MemewatchError
 from memewatchd.search import ranking
 from memewatchd.search.input_method import words_for_pinyin
-from memewatchd.search.texts import Texts, nearness
+from memewatchd.search.texts import Texts, is_whole, nearness
 from memewatchd.words import BETWEEN, is_literal, words_of
 
 if TYPE_CHECKING:
@@ -74,12 +74,14 @@ class WordLegs:
         if by_name:
             for row in self._names.named(by_name.__contains__):
                 if passes(row):
-                    matches[row.path] = ranking.Match(name=by_name[row.text])
+                    matches[row.path] = ranking.Match(name=by_name[row.text], whole=is_whole(query.words, row.text))
         for text, strength in by_words.items():
             for path in self._paths_of(self._digests.get(text, ())):
                 file = self._names.get(path)
                 if file is not None and passes(file):
-                    matches[path] = replace(matches.get(path, ranking.Match()), words=strength)
+                    match = matches.get(path, ranking.Match())
+                    whole = match.whole or is_whole(query.words, text)
+                    matches[path] = replace(match, words=strength, whole=whole)
         return Found(matches, any(match.strength >= ranking.LITERAL_SCORE for match in matches.values()))
 
     def meant(self, query: Query) -> str:
@@ -103,7 +105,7 @@ class WordLegs:
             return {}  # the search of pictures meets it too, and tells
         texts = {self._folded[hit.digest][1] for hit in hits if hit.digest in self._folded}
         near = {text: nearness(query.words, text) for text in texts}
-        return {text: ranking.nearly(score) for text, score in near.items() if ranking.is_near(query.words, score)}
+        return {text: ranking.nearly(score) for text, score in near.items() if score >= ranking.NEAR_FROM}
 
     def _paths_of(self, digests: Iterable[Digest]) -> Iterable[bytes]:
         for digest in digests:
@@ -135,7 +137,7 @@ def _strengths(texts: Texts, query: Query) -> dict[str, float]:
     strengths = {
         text: ranking.nearly(nearness)
         for text, nearness in texts.alike(query.words).items()
-        if ranking.is_near(query.words, nearness)
+        if nearness >= ranking.NEAR_FROM
     }
     strengths |= {text: ranking.read(score) for text, score in texts.read_like(query.words).items()}
     return strengths | dict.fromkeys(texts.literal(query.words), ranking.LITERAL_SCORE)

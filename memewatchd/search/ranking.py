@@ -1,7 +1,8 @@
 """Hits from the picture and hits from the words, in one order. Pure.
 
-Words that are there as they were typed come first, then what is read like them, then what is nearly them, then what
-only looks like what was asked for. Within each the look decides, and a little what is used most.
+Words that are there as they were typed come first, whole ones before parts of others; then what is read like them,
+then what is nearly them, then what only looks like what was asked for. Within each the look decides, and a little what
+is used most.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 from memewatchd.search.pinyin import INITIALS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
 LITERAL_SCORE = 1.0
 """The score of a literal match. No cosine similarity is above it, so it sorts before what is merely similar."""
@@ -24,18 +25,20 @@ NEAR_SCORES = (0.8, 0.85)
 """Of the least and of the best match that isn't quite literal."""
 NEAR_FROM = 0.75
 """So near a text must be to be taken for what was asked for (``texts.nearness``)."""
-_SHORT, _SHORT_FROM = 8, 0.85
-"""And so near one must be to a query of fewer letters: two thirds of a spider are in every consideration."""
 USE_SHARE = 0.02
 """What the most used meme gains over one that was never used, in cosine similarity."""
 
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """How strongly words fit, 0…1: those of the file (``name``), those in the picture (``words``)."""
+    """How strongly words fit, 0…1: those of the file (``name``), those in the picture (``words``).
+
+    ``whole``: whether all that was typed stands there as words, and not as parts of others (`oops`, `whoops`).
+    """
 
     name: float | None = None
     words: float | None = None
+    whole: bool = False
 
     @property
     def strength(self) -> float:
@@ -70,12 +73,6 @@ def read(score: float) -> float:
     return INITIALS_SCORE if score <= INITIALS else READ_SCORE
 
 
-def is_near(words: Sequence[str], nearness: float) -> bool:
-    """Whether a text is so near to these words that they may be meant."""
-    letters = "".join(words)
-    return nearness >= (_SHORT_FROM if letters.isascii() and len(letters) < _SHORT else NEAR_FROM)
-
-
 def nearly(nearness: float) -> float:
     """The strength of a match that isn't quite literal."""
     least, best = NEAR_SCORES
@@ -104,12 +101,14 @@ def rank(
     if min_score is not None:
         hits = [hit for hit in hits if hit.score >= min_score]
 
-    def order(hit: Hit) -> tuple[float, float, bytes]:
+    def order(hit: Hit) -> tuple[float, bool, float, bytes]:
         gain = USE_SHARE * use(hit.path)
         image = -1.0 if hit.image is None else hit.image
-        score = hit.score + gain if hit.path not in matches else hit.score
+        match = matches.get(hit.path)
+        score = hit.score if match is not None else hit.score + gain
+        in_part = match is not None and not match.whole
         # The path decides ties, so that the same question gets the same answer.
-        return (-score, -(image + gain), hit.path)
+        return (-score, in_part, -(image + gain), hit.path)
 
     hits.sort(key=order)
     return hits[:limit]

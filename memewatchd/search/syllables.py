@@ -40,8 +40,8 @@ _TONE = re.compile(r"(?<=[a-z])[1-5](?![0-9])")
 _LETTERS = re.compile(r"[a-z]+")
 # Longer ones are no words, and the number of readings grows with every letter.
 MOST_LETTERS = 60
-# Of an ambiguous spelling. `xian` has two readings; sentences have more, and hardly anybody means the twentieth.
-MOST_READINGS = 16
+# Of an ambiguous spelling. `xian` has two readings; each place that can be cut in two ways doubles them.
+MOST_READINGS = 64
 
 
 def plain_letters(word: str) -> str:

@@ -34,6 +34,9 @@ _SHORTEST = 0.6
 # Words out of their order are the same words still, but not quite the same quote.
 _ANY_ORDER = 0.95
 
+# A word of fewer letters is much like parts of many others.
+_SHORT = 8
+
 _HAN_RUN = re.compile(rf"[{HAN}]+")
 
 
@@ -109,10 +112,21 @@ def _pieces(words: Sequence[str]) -> list[str]:
     return pieces[:_MOST_PIECES]
 
 
+def is_whole(words: Sequence[str], text: str) -> bool:
+    """Whether each of these words is a word of the text, and not part of one; Chinese has no gaps to tell by."""
+    padded = f" {text} "
+    return all(not word.isascii() or f" {word} " in padded for word in words)
+
+
 def nearness(words: Sequence[str], text: str) -> float:
-    """How much of a query stands in a text, 0…1: by letters in their order, or by words in any."""
+    """How much of a query stands in a text, 0…1: by letters in their order, or by words in any.
+
+    A short word is compared with whole words only: five sixths of a `spider` are in what one may `consider`.
+    """
     from rapidfuzz import fuzz
 
+    if len(words) == 1 and words[0].isascii() and len(words[0]) < _SHORT:
+        return max((fuzz.ratio(words[0], word) / 100 for word in text.split(" ")), default=0.0)
     # Without spaces, for who reads words in pictures loses them.
     query, letters = "".join(words), text.replace(" ", "")
     if len(letters) < _SHORTEST * len(query):

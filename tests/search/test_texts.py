@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from memewatchd.search import ranking
-from memewatchd.search.texts import Texts, nearness
+from memewatchd.search.ranking import NEAR_FROM
+from memewatchd.search.texts import Texts, is_whole, nearness
 from memewatchd.words import words_of
 
 TEXTS = [
@@ -91,6 +91,14 @@ def test_odd_queries(texts: Texts) -> None:
 
 
 def test_a_short_word_inside_another_is_no_slip() -> None:
-    assert not ranking.is_near(["spider"], nearness(["spider"], "things to consider"))
-    assert ranking.is_near(["spiderman"], nearness(["spiderman"], "spidermen everywhere"))
-    assert ranking.is_near(["spider"], nearness(["spider"], "a spder on the wall"))
+    assert nearness(["spider"], "things to consider") < NEAR_FROM
+    assert nearness(["spider"], "a spder on the wall") > NEAR_FROM
+    assert nearness(["monday"], "mondey again") > NEAR_FROM
+    assert nearness(["spiderman"], "spidermen everywhere") > NEAR_FROM
+
+
+def test_whole_words_and_parts_of_words() -> None:
+    assert is_whole(["oops"], "oops i did it")
+    assert not is_whole(["oops"], "whoops")
+    assert is_whole(["one", "simply"], "one does not simply")
+    assert is_whole(["裂开"], "我要裂开了"), "Chinese has no gaps"
