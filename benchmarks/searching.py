@@ -91,7 +91,7 @@ def while_busy(report: Report, base: Path, pictures: int, count: int, *, words: 
 
     home = base / ("words" if words else "indexing")
     (home / "Memes").mkdir(parents=True)
-    material.pictures(home / "Memes" / "first", 100, seed=1)
+    material.pictures(home / "Memes" / "first", pictures if words else 100, seed=1)
     if not words:
         material.pictures(home / "new", pictures, seed=2)
     with (
