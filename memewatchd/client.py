@@ -218,8 +218,10 @@ def _status(asked: Arguments, out: Output) -> int:
     if asked.format == "json":
         out.write(output.as_json(status))
     else:
-        colour = output.wants_colour(os.environ, sys.stdout is not None and sys.stdout.isatty())
-        out.write(output.status_text(status, colour).encode(errors="replace"))
+        is_terminal = sys.stdout is not None and sys.stdout.isatty()
+        colour = output.wants_colour(os.environ, is_terminal)
+        width = os.get_terminal_size(sys.stdout.fileno()).columns if is_terminal else 0
+        out.write(output.status_text(status, colour, width).encode(errors="replace"))
     return EXIT_OK
 
 

@@ -120,8 +120,9 @@ def wants_colour(environ: Mapping[str, str], is_terminal: bool) -> bool:
     return is_terminal and not environ.get("NO_COLOR") and environ.get("TERM") != "dumb"
 
 
-def status_text(status: Mapping[str, Any], colour: bool = False) -> str:
-    """The status for people. Leaves out what the daemon doesn't say."""
+def status_text(status: Mapping[str, Any], colour: bool = False, width: int = 0) -> str:
+    """The status for people. Leaves out what the daemon doesn't say. ``width``: columns to wrap
+    sentences at; 0: as they are."""
     lines = [_headline(status, colour)]
     failed = status.get("failed")
     if bar := _bar(status):
@@ -132,11 +133,13 @@ def status_text(status: Mapping[str, Any], colour: bool = False) -> str:
         lines.append(_row("words", _words_line(status)))
     elif str(status.get("words_state") or "done") != "done":
         lines.append(_row("words", f"not read: {_line(str(status['words_state']))}"))
-    lines += [_row("problem", _painted(_line(str(one)), "31", colour)) for one in status.get("problems") or ()]
+    for problem in status.get("problems") or ():
+        lines += _wrapped(_row("problem", _painted(_line(str(problem)), "31", colour)), width)
     if status.get("model"):
         state = status.get("model_state")
         lines.append(_row("model", _with_reason(status["model"], "" if state == "ready" else state)))
-        lines += [_row("", _line(str(advice))) for advice in status.get("advice") or ()]
+        for advice in status.get("advice") or ():
+            lines += _wrapped(_row("", _line(str(advice))), width)
     if status.get("engine"):
         lines.append(_row("index", _line(str(status["engine"]))))
     if status.get("watching"):
@@ -149,6 +152,16 @@ def status_text(status: Mapping[str, Any], colour: bool = False) -> str:
     if status.get("uptime_s") is not None:
         lines.append(_row("up", duration(status["uptime_s"])))
     return "\n".join(lines) + "\n"
+
+
+def _wrapped(line: str, width: int) -> list[str]:
+    """Between words, and below the text that the line began with."""
+    if not 0 < width < len(line):
+        return [line]
+    import textwrap  # only a terminal needs it
+
+    indent = _row("", "")
+    return textwrap.wrap(line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
 def _painted(text: str, code: str, colour: bool) -> str:

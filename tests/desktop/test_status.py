@@ -33,3 +33,18 @@ def test_colours_only_on_a_terminal() -> None:
     assert not wants_colour({"NO_COLOR": "1"}, True)
     assert not wants_colour({"TERM": "dumb"}, True)
     assert not wants_colour({}, False)
+
+
+def test_on_a_terminal_sentences_are_wrapped_between_words() -> None:
+    status = {
+        "model": "bundled",
+        "advice": ["it knows drawings and everyday things, and not people by name"],
+        "roots": [{"path": "/home/u/a folder whose name is longer than the line"}],
+    }
+    assert status_text(status, width=40).splitlines()[1:] == [
+        "  model     bundled",
+        "            it knows drawings and",
+        "            everyday things, and not",
+        "            people by name",
+        "  folder    /home/u/a folder whose name is longer than the line",
+    ]
