@@ -10,6 +10,8 @@ TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 TEST_JOBS ?= 2
 SOAK_MINUTES ?= 30
 SOAK_SEED ?= 1
+# More for the campaigns, for example --events 200000 --queries 1000000 (an hour); `python tests/soak --help`.
+SOAK_OPTIONS ?=
 # $(value): a folder's name may hold dollar signs, so make must not look into it.
 export MEMES := $(value FOLDER)
 export TORCH_INDEX PYTHON
@@ -73,7 +75,7 @@ eval-search: ## measure what the search finds, on a meme set of its own (minutes
 
 soak: ## try hard to break it for SOAK_MINUTES, and write docs/reliability.md; more of it as root
 	@($(SET_UP) test)
-	@exec $(BIN)/python tests/soak --minutes $(SOAK_MINUTES) --seed $(SOAK_SEED) --write
+	@exec $(BIN)/python tests/soak --minutes $(SOAK_MINUTES) --seed $(SOAK_SEED) --write $(SOAK_OPTIONS)
 
 soak-systemd: ## as root: check the service under a real systemd, in a root of its own (minutes)
 	@exec $(BIN)/python tests/e2e/systemd/soak.py

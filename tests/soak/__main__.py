@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import shlex
 import subprocess
 import sys
 import time
@@ -63,7 +64,7 @@ def main() -> int:
     lines = [report.HEAD, *(report.line(row) for row in rows)]
     print("", *lines, sep="\n")
     if options.write:
-        write(lines, f"`make soak SOAK_MINUTES={options.minutes:g}`, seed {options.seed}")
+        write(lines, f"`python tests/soak {shlex.join(sys.argv[1:])}`")
     return 0 if all(row.good for row in rows) else 1
 
 
