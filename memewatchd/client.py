@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import Any
 
-    from memewatchd.desktop.api import Answer, Client, Event, Failure, File, Hit
+    from memewatchd.desktop.api import Answer, Client, Event, Failure, File, Group, Hit
     from memewatchd.desktop.arguments import Arguments
     from memewatchd.desktop.output import Output
 
 # The names that other programs import from here; loaded when they are asked for.
-_API = ("Answer", "Client", "Event", "Failure", "File", "Hit")
-__all__ = ["Answer", "Client", "Event", "Failure", "File", "Hit", "NoAnswer", "main"]
+_API = ("Answer", "Client", "Event", "Failure", "File", "Group", "Hit")
+__all__ = ["Answer", "Client", "Event", "Failure", "File", "Group", "Hit", "NoAnswer", "main"]
 
 EXIT_INTERRUPTED = 130
 

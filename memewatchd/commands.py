@@ -151,14 +151,7 @@ class Commands:
         for number, row in enumerate(rows):
             if number % _BREATHE_EVERY == 0:
                 await asyncio.sleep(0)
-            file = {
-                **path_fields(row.path),
-                "digest": row.digest,
-                "size": row.stat.size,
-                "width": row.width,
-                "height": row.height,
-                "frames": row.frames,
-            }
+            file = _file_fields(row)
             if args["meta"]:
                 file |= meta_fields(row)
             yield {"ok": True, "file": file}
@@ -185,18 +178,8 @@ class Commands:
         for number, rows in enumerate(groups):
             if number % _BREATHE_EVERY == 0:
                 await asyncio.sleep(0)
-            files = [
-                {
-                    **path_fields(row.path),
-                    "digest": row.digest,
-                    "size": row.stat.size,
-                    "width": row.width,
-                    "height": row.height,
-                }
-                for row in rows
-            ]
             exact = len({row.digest for row in rows}) == 1
-            yield {"ok": True, "group": {"files": files, "exact": exact}}
+            yield {"ok": True, "group": {"files": [_file_fields(row) for row in rows], "exact": exact}}
         yield {"ok": True, "end": True, "count": len(groups)}
 
     async def _status(self, _: dict[str, Any]) -> AsyncIterator[Reply]:
@@ -323,3 +306,14 @@ class Commands:
 
 def _rounded(score: float | None) -> float | None:
     return None if score is None else round(score, 4)
+
+
+def _file_fields(row: FileRow) -> Reply:
+    return {
+        **path_fields(row.path),
+        "digest": row.digest,
+        "size": row.stat.size,
+        "width": row.width,
+        "height": row.height,
+        "frames": row.frames,
+    }

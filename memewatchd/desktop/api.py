@@ -91,6 +91,14 @@ class File:
 
 
 @dataclass(frozen=True, slots=True)
+class Group:
+    """Files that show one picture, the largest picture first. ``exact``: they are the same byte for byte."""
+
+    files: tuple[File, ...]
+    exact: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Failure:
     """A file that could not be indexed, and why, in words for people."""
 
@@ -190,14 +198,17 @@ class Client:
 
     def list(self) -> tuple[File, ...]:
         """Every indexed file."""
-        return tuple(
-            File(_path(file), file["digest"], file["size"], file["width"], file["height"], file["frames"], file)
-            for file in self._files("list")
-        )
+        return tuple(map(_file, self._items("list", "file")))
 
     def failed(self) -> tuple[Failure, ...]:
         """Each file that could not be indexed, and why."""
-        return tuple(Failure(_path(file), file["reason"]) for file in self._files("failed"))
+        return tuple(Failure(_path(file), file["reason"]) for file in self._items("failed", "file"))
+
+    def duplicates(self) -> tuple[Group, ...]:
+        """All files that have copies, re-encoded and resized ones too, in groups."""
+        return tuple(
+            Group(tuple(map(_file, group["files"])), group["exact"]) for group in self._items("duplicates", "group")
+        )
 
     def events(self) -> Generator[Event]:
         """Each change as it becomes searchable, for as long as the daemon runs; then it raises NoAnswer.
@@ -219,8 +230,8 @@ class Client:
     def _one(self, request: Mapping[str, Any], answer_s: float | None = ANSWER_S) -> dict[str, Any]:
         return self._ask(request, answer_s)[0]
 
-    def _files(self, op: str) -> Iterator[dict[str, Any]]:
-        return (reply["file"] for reply in self._ask({"op": op}, ANSWER_S)[:-1])
+    def _items(self, op: str, key: str) -> Iterator[dict[str, Any]]:
+        return (reply[key] for reply in self._ask({"op": op}, ANSWER_S)[:-1])
 
     def _ask(self, request: Mapping[str, Any], answer_s: float | None) -> Sequence[dict[str, Any]]:
         """All replies to a request; on a new connection where the one at hand was closed in the meantime."""
@@ -239,7 +250,7 @@ class Client:
         try:
             for reply in connection.ask(request, answer_s):
                 replies.append(reply)
-                if "file" not in reply:  # a list's end, or the only reply
+                if not ("file" in reply or "group" in reply):  # a list's end, or the only reply
                     break
         except Refused as refused:
             raise _typed(refused) from None
@@ -264,6 +275,12 @@ def _listen(path: str | None) -> Generator[Event]:
 def _hit(fields: Mapping[str, Any]) -> Hit:
     copies = tuple(map(_path, fields.get("copies") or ()))
     return Hit(_path(fields), fields["score"], fields.get("why") or {}, copies, fields)
+
+
+def _file(fields: Mapping[str, Any]) -> File:
+    return File(
+        _path(fields), fields["digest"], fields["size"], fields["width"], fields["height"], fields["frames"], fields
+    )
 
 
 def _path(fields: Mapping[str, Any], key: str = "path") -> str:

@@ -74,6 +74,13 @@ class House:
             yield {"ok": True, "file": {**path_fields(path), **file}}
         yield {"ok": True, "end": True, "count": len(self.paths)}
 
+    async def on_duplicates(self) -> AsyncIterator[dict[str, Any]]:
+        file = {"digest": "0" * 64, "size": 5, "width": 2, "height": 3, "frames": 1}
+        files = [{**path_fields(path), **file} for path in self.paths]
+        if files:
+            yield {"ok": True, "group": {"files": files, "exact": True}}
+        yield {"ok": True, "end": True, "count": bool(files)}
+
     async def on_failed(self) -> AsyncIterator[dict[str, Any]]:
         for path in self.paths:
             yield {"ok": True, "file": {**path_fields(path), "reason": "it is\nempty"}}

@@ -62,8 +62,11 @@ def test_lists_and_status(client: Client, house: Any) -> None:
     assert [os.fsencode(file.path) for file in files] == house.paths
     assert (files[0].digest, files[0].size, files[0].width, files[0].height, files[0].frames) == ("0" * 64, 5, 2, 3, 1)
     assert client.failed()[1] == Failure(NOT_UTF8, "it is\nempty")
+    (group,) = client.duplicates()
+    assert (group.files, group.exact) == (files, True)
     house.paths = []
     assert client.list() == ()
+    assert client.duplicates() == ()
     assert client.failed() == ()
 
 
