@@ -20,7 +20,7 @@ BIN := .venv/bin
 WITH_PYTHON = python=$$(sh packaging/python.sh) && exec "$$python"
 SET_UP = $(WITH_PYTHON) packaging/bootstrap.py
 
-.PHONY: help run test lint check bench setup install-service uninstall-service lock train-bundled eval-bundled eval-search soak soak-systemd generated deb release-check
+.PHONY: help run test lint check bench setup install-service uninstall-service lock train-bundled eval-bundled eval-search soak soak-systemd soak-packages generated deb release-check
 
 help:
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 28
@@ -79,6 +79,9 @@ soak: ## try hard to break it for SOAK_MINUTES, and write docs/reliability.md; m
 
 soak-systemd: ## as root: check the service under a real systemd, in a root of its own (minutes)
 	@exec $(BIN)/python tests/e2e/systemd/soak.py
+
+soak-packages: ## as root: the Debian package and the daemon by pipx, in a fresh Debian of its own (minutes)
+	@exec $(BIN)/python tests/e2e/systemd/packages.py
 
 generated: ## write man pages and completions anew, from the programs' own tables
 	@($(SET_UP) test)

@@ -5,21 +5,17 @@ python docs/desk_stills.py    # needs the Debian packages xvfb, rofi, xclip, xdo
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from PIL import ImageGrab
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from PIL import Image
 
 REPO = Path(__file__).resolve().parents[1]
@@ -27,26 +23,12 @@ sys.path[:0] = [str(REPO / "tests" / "plugins"), str(REPO / "benchmarks")]
 
 import material  # noqa: E402 - pictures by the thousand
 from real_daemon import Daemon  # noqa: E402 - it starts a daemon on a home of its own
+from x_server import x_server  # noqa: E402
 
 SIZE = (1280, 720)
 TYPED = "cat"
 NEW = 400
 CLIENT = [sys.executable, "-m", "memewatchd.client"]
-
-
-@contextmanager
-def x_server() -> Iterator[str]:
-    """The name of its display."""
-    read, write = os.pipe()
-    command = ["Xvfb", "-displayfd", str(write), "-screen", "0", f"{SIZE[0]}x{SIZE[1]}x24", "-nolisten", "tcp"]
-    server = subprocess.Popen(command, pass_fds=(write,), stderr=subprocess.DEVNULL)
-    os.close(write)
-    try:
-        with os.fdopen(read) as stream:
-            yield f":{stream.readline().strip()}"
-    finally:
-        server.terminate()
-        server.wait()
 
 
 def seen(name: str, environ: dict[str, str]) -> None:
@@ -105,7 +87,7 @@ def main() -> None:
     try:
         shutil.copytree(REPO / "samples", home / "Memes")
         material.pictures(home / "new", NEW)
-        with x_server() as display, Daemon(home, "--model", "bundled", MEMEWATCHD_WORDS="true") as daemon:
+        with x_server(SIZE) as display, Daemon(home, "--model", "bundled", MEMEWATCHD_WORDS="true") as daemon:
             daemon.wait()
             environ = daemon.environ | {"DISPLAY": display}
             thumbnails = home / ".cache" / "thumbnails" / "large"

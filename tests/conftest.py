@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -14,3 +15,7 @@ from caches import CACHE
 pytest_plugins = ["milvus_server"]
 
 os.environ["XDG_CACHE_HOME"] = str(CACHE)
+
+# A shell has what it puts into the background ignore Ctrl-C, and all programs that we start would inherit that.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import pytest
 from PIL import Image
 from real_daemon import REPO, Daemon
+from x_server import x_server
 
 from memewatchd.cache_names import file_uri, path_of_uri
 from memewatchd.protocol import path_fields
@@ -147,15 +148,8 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
 def desktop(samples: Daemon) -> Iterator[Desktop]:
     if shutil.which("Xvfb") is None:
         pytest.skip("Xvfb is missing: apt install xvfb")
-    read, write = os.pipe()
-    command = ["Xvfb", "-displayfd", str(write), "-screen", "0", "1280x800x24", "-nolisten", "tcp"]
-    with subprocess.Popen(command, pass_fds=(write,), stderr=subprocess.DEVNULL) as server:
-        os.close(write)
-        with os.fdopen(read, "rb") as stream:
-            number = stream.readline().decode().strip()
-        assert number
-        yield Desktop(samples, f":{number}")
-        server.terminate()
+    with x_server() as display:
+        yield Desktop(samples, display)
 
 
 def ended(picking: subprocess.Popen[bytes]) -> tuple[int, bytes, bytes]:

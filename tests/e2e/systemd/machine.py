@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 CLONE = Path(__file__).resolve().parents[3]
 ROOT = Path(os.environ.get("SOAK_ROOT") or CLONE / ".run" / "systemd-root")
@@ -35,6 +35,8 @@ def prepare() -> None:
         print(f"debootstrap into {ROOT}", flush=True)
         ROOT.parent.mkdir(parents=True, exist_ok=True)
         subprocess.run(["debootstrap", "--variant=minbase", f"--include={PACKAGES}", "bookworm", ROOT], check=True)
+        if (ROOT / "proc").is_mount():
+            subprocess.run(["umount", ROOT / "proc"], check=True)
     if f"{USER}:" not in (ROOT / "etc" / "passwd").read_text():
         subprocess.run(["chroot", ROOT, "useradd", "--uid", str(UID), USER], check=True)
     lingering = ROOT / "var" / "lib" / "systemd" / "linger"
@@ -60,7 +62,7 @@ def give_to_user(*tops: Path) -> None:
 
 
 def shown() -> list[Path]:
-    """What of this machine must be seen in there: the clone, and the interpreter where it isn't the system's."""
+    """What a clone needs in there: itself, and the interpreter where it isn't the system's."""
     prefix = Path(sysconfig.get_config_var("prefix"))
     return [CLONE] if prefix.is_relative_to("/usr") else [CLONE, prefix]
 
@@ -123,14 +125,17 @@ class Machine(ABC):
 
 
 class NamespaceMachine(Machine):
-    """Under this machine's own kernel, in namespaces (boot.sh)."""
+    """Under this machine's own kernel, in namespaces (boot.sh). ``seen``: paths of this machine that show there."""
+
+    def __init__(self, seen: Sequence[Path] | None = None) -> None:
+        self.seen = shown() if seen is None else seen
 
     def __enter__(self) -> NamespaceMachine:
         base = next(path for path in CGROUPS if (path / "cgroup.controllers").exists())
         self.cgroup = base / f"memewatchd-soak-{os.getpid()}"
         self.cgroup.mkdir()
         boot = ["unshare", "--pid", "--fork", "--kill-child", "--mount", "--uts", "--ipc", "--cgroup"]
-        boot += ["sh", str(Path(__file__).with_name("boot.sh")), str(ROOT), *map(str, shown())]
+        boot += ["sh", str(Path(__file__).with_name("boot.sh")), str(ROOT), *map(str, self.seen)]
         joined = ["sh", "-c", 'echo $$ > "$0/cgroup.procs" && exec "$@"', str(self.cgroup), *boot]
         self.unshare = subprocess.Popen(joined, stdin=subprocess.DEVNULL)
         children = Path(f"/proc/{self.unshare.pid}/task/{self.unshare.pid}/children")
