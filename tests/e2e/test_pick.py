@@ -11,150 +11,34 @@ import shlex
 import shutil
 import subprocess
 import sys
-import time
 from typing import TYPE_CHECKING
 
 import pytest
+from desktops import XDesktop, ended, needs, on_samples, until, x_desktop
 from PIL import Image
 from real_daemon import REPO, Daemon
-from x_server import x_server
 
 from memewatchd.cache_names import file_uri, path_of_uri
-from memewatchd.protocol import path_fields
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
 pytestmark = pytest.mark.xdist_group("desktop")
 
-PATIENCE_S = 60.0
-DEBIAN = {"Xvfb": "xvfb"}
-
-
-def needs(*programs: str) -> pytest.MarkDecorator:
-    missing = [name for name in programs if shutil.which(name) is None]
-    packages = " ".join(DEBIAN.get(name, name) for name in missing)
-    return pytest.mark.skipif(bool(missing), reason=f"{', '.join(missing)} missing: apt install {packages}")
-
-
-def until(what: str, condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline, f"never: {what}"
-        time.sleep(0.05)
-
-
-def children(pid: int) -> list[int]:
-    with open(f"/proc/{pid}/task/{pid}/children") as stream:  # noqa: PTH123
-        return [int(child) for child in stream.read().split()]
-
-
-class Desktop:
-    """An X server, and a daemon on the samples."""
-
-    def __init__(self, daemon: Daemon, display: str) -> None:
-        self.daemon = daemon
-        self.environ = daemon.environ | {"DISPLAY": display}
-        daemon.environ["DISPLAY"] = display
-
-    def run(self, *command: str) -> bytes:
-        done = subprocess.run(command, env=self.environ, capture_output=True, check=False, timeout=PATIENCE_S)
-        return done.stdout
-
-    def pick(self, *arguments: str, **environ: str) -> subprocess.Popen[bytes]:
-        """`memewatch pick`, once rofi has a window and the keyboard."""
-        command = [sys.executable, "-m", "memewatchd.client", "pick", *arguments]
-        started = subprocess.Popen(
-            command,
-            cwd=REPO,
-            env=self.environ | environ,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-        )
-        until("rofi's window", lambda: started.poll() is not None or self.run("xdotool", "search", "--class", "rofi"))
-        assert started.poll() is None, started.communicate()
-        time.sleep(1.0)  # it takes the keyboard a moment after its window is there, and nothing says when
-        return started
-
-    def type(self, text: str) -> None:
-        self.run("xdotool", "type", "--delay", "30", text)
-        time.sleep(0.5)
-
-    def key(self, name: str) -> None:
-        self.run("xdotool", "key", name)
-
-    def targets(self) -> list[str]:
-        return self.run("xclip", "-selection", "clipboard", "-o", "-t", "TARGETS").decode().split()
-
-    def clipboard(self, target: str) -> bytes:
-        return self.run("xclip", "-selection", "clipboard", "-o", "-t", target)
-
-    def step(self, picking: subprocess.Popen[bytes], name: str) -> None:
-        """A key that has rofi run its script, and show what that gives."""
-        self.key(name)
-        time.sleep(0.5)
-        (rofi,) = children(picking.pid)
-        until("the script ends", lambda: not children(rofi))
-        time.sleep(0.5)
-        assert picking.poll() is None
-
-    def holds(self, path: bytes) -> None:
-        """The clipboard has this meme, in its form and to the byte."""
-        made = self.daemon.ask(op="export", **path_fields(path))
-        if made["as_file"]:
-            uri = file_uri(os.fsencode(made["file"])).encode() + b"\r\n"
-            self.offers("text/uri-list", lambda data: data == uri)
-        else:
-            with open(made["file"], "rb") as stream:  # noqa: PTH123
-                bitmap = stream.read()
-            self.offers("image/png", lambda data: data == bitmap)
-
-    def offers(self, target: str, expected: Callable[[bytes], bool]) -> None:
-        """xclip takes the clipboard over a moment after it has gone to the background."""
-        until(f"{target} on the clipboard", lambda: target in self.targets() and expected(self.clipboard(target)))
-        other = {"image/png": "text/uri-list", "text/uri-list": "image/png"}
-        assert other[target] not in self.targets()
-
-    def forget(self) -> None:
-        subprocess.run(
-            ["xclip", "-selection", "clipboard", "-i"],
-            input=b"before",
-            env=self.environ,
-            stdout=-3,
-            stderr=-3,
-            check=True,
-        )
-
-    def meme(self, name: str) -> bytes:
-        return os.fsencode(self.daemon.folder / name)
-
 
 @pytest.fixture(scope="module")
 def samples(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    home = tmp_path_factory.mktemp("p")
-    shutil.copytree(REPO / "samples", home / "Memes")
-    Image.radial_gradient("L").resize((900, 600)).save(home / "Memes" / "large one.png")
-    with Daemon(home, "--model", "bundled") as daemon:
-        daemon.wait()
-        # rofi complains of pictures that it can't read itself.
-        thumbnails = home / ".cache" / "thumbnails" / "large"
-        until("the thumbnails", lambda: len(list(thumbnails.glob("*.png"))) == daemon.status()["indexed"])
+    with on_samples(tmp_path_factory.mktemp("p")) as daemon:
         yield daemon
 
 
 @pytest.fixture(scope="module")
-def desktop(samples: Daemon) -> Iterator[Desktop]:
+def desktop(samples: Daemon) -> Iterator[XDesktop]:
     if shutil.which("Xvfb") is None:
         pytest.skip("Xvfb is missing: apt install xvfb")
-    with x_server() as display:
-        yield Desktop(samples, display)
-
-
-def ended(picking: subprocess.Popen[bytes]) -> tuple[int, bytes, bytes]:
-    out, err = picking.communicate(timeout=PATIENCE_S)
-    return picking.returncode, out, err
+    with x_desktop(samples) as found:
+        yield found
 
 
 def largest_png(data: bytes) -> tuple[str, int]:
@@ -164,7 +48,7 @@ def largest_png(data: bytes) -> tuple[str, int]:
 
 
 @needs("xclip")
-def test_copy_a_still(desktop: Desktop) -> None:
+def test_copy_a_still(desktop: XDesktop) -> None:
     desktop.forget()
     path = desktop.meme("large one.png")
     done = desktop.daemon.memewatch("copy", path)
@@ -175,7 +59,7 @@ def test_copy_a_still(desktop: Desktop) -> None:
 
 
 @needs("xclip")
-def test_copy_what_moves(desktop: Desktop) -> None:
+def test_copy_what_moves(desktop: XDesktop) -> None:
     gif = desktop.meme("reactions/crying.gif")
     assert desktop.daemon.memewatch("copy", gif).returncode == 0
     desktop.offers("text/uri-list", lambda data: data == file_uri(gif).encode() + b"\r\n")
@@ -209,7 +93,7 @@ def test_copy_says_what_is_missing(samples: Daemon, tmp_path: Path) -> None:
 
 
 @needs("rofi", "xclip", "xdotool")
-def test_rofi_filters_by_pinyin_as_one_types(desktop: Desktop) -> None:
+def test_rofi_filters_by_pinyin_as_one_types(desktop: XDesktop) -> None:
     desktop.forget()
     picking = desktop.pick("--with", "rofi")
     desktop.type("shengqi")
@@ -222,7 +106,7 @@ def test_rofi_filters_by_pinyin_as_one_types(desktop: Desktop) -> None:
 
 
 @needs("rofi", "xclip", "xdotool")
-def test_rofi_gives_what_moves_as_a_file(desktop: Desktop) -> None:
+def test_rofi_gives_what_moves_as_a_file(desktop: XDesktop) -> None:
     desktop.forget()
     picking = desktop.pick("--with", "rofi")
     desktop.type("xiaosiwole")
@@ -232,7 +116,7 @@ def test_rofi_gives_what_moves_as_a_file(desktop: Desktop) -> None:
 
 
 @needs("rofi", "xclip", "xdotool")
-def test_rofi_asks_the_encoder_for_what_no_row_has(desktop: Desktop) -> None:
+def test_rofi_asks_the_encoder_for_what_no_row_has(desktop: XDesktop) -> None:
     desktop.forget()
     best = desktop.daemon.search("angry cat")[0]
     picking = desktop.pick("--with", "rofi")
@@ -244,7 +128,7 @@ def test_rofi_asks_the_encoder_for_what_no_row_has(desktop: Desktop) -> None:
 
 
 @needs("rofi", "xclip", "xdotool")
-def test_rofi_shows_similar_ones(desktop: Desktop) -> None:
+def test_rofi_shows_similar_ones(desktop: XDesktop) -> None:
     desktop.forget()
     path = desktop.meme("reactions/生气.jpg")
     best = desktop.daemon.memewatch("search", "-n", "1", "--like", path).stdout.rstrip(b"\n")
@@ -258,7 +142,7 @@ def test_rofi_shows_similar_ones(desktop: Desktop) -> None:
 
 
 @needs("rofi", "xclip", "xdotool")
-def test_rofi_opens_the_file(desktop: Desktop, tmp_path: Path) -> None:
+def test_rofi_opens_the_file(desktop: XDesktop, tmp_path: Path) -> None:
     desktop.forget()
     opener = tmp_path / "xdg-open"
     opener.write_text(f'#!/bin/sh\nprintf %s "$1" > {shlex.quote(str(tmp_path))}/opened\n')
@@ -272,7 +156,7 @@ def test_rofi_opens_the_file(desktop: Desktop, tmp_path: Path) -> None:
 
 
 @needs("rofi", "xclip", "xdotool")
-def test_words_given_are_searched_and_escape_copies_nothing(desktop: Desktop) -> None:
+def test_words_given_are_searched_and_escape_copies_nothing(desktop: XDesktop) -> None:
     desktop.forget()
     picking = desktop.pick("--with", "rofi", "angry", "cat")
     desktop.key("Escape")
@@ -286,7 +170,7 @@ def test_words_given_are_searched_and_escape_copies_nothing(desktop: Desktop) ->
 
 
 @needs("fzf", "tmux", "xclip")
-def test_fzf_in_a_terminal(desktop: Desktop, tmp_path: Path) -> None:
+def test_fzf_in_a_terminal(desktop: XDesktop, tmp_path: Path) -> None:
     desktop.forget()
     server = ["tmux", "-f", os.devnull, "-S", str(tmp_path / "tmux")]
     inner = shlex.join([sys.executable, "-m", "memewatchd.client", "pick", "--with", "fzf"])
@@ -312,7 +196,7 @@ def test_fzf_in_a_terminal(desktop: Desktop, tmp_path: Path) -> None:
 
 
 @needs("xclip")
-def test_add_puts_a_new_meme_into_the_folder(desktop: Desktop, tmp_path: Path) -> None:
+def test_add_puts_a_new_meme_into_the_folder(desktop: XDesktop, tmp_path: Path) -> None:
     """From a file, then again, and from the clipboard; what was added is found."""
     source = tmp_path / "green square.jpg"
     Image.new("RGB", (80, 80), (20, 200, 40)).save(source, "PNG")
