@@ -32,7 +32,7 @@ class FakeSearcher:
         self.answer = Answer([])
         self.typing: list[bool] = []
 
-    async def search(self, *args: Any, typing: bool = False, fold: bool = True) -> Answer:
+    async def search(self, *args: Any, typing: bool = False, fold: bool = True, all_hosts: bool = False) -> Answer:
         self.asked.append(args)
         self.typing.append(typing)
         return self.answer
@@ -144,7 +144,7 @@ def test_duplicates_come_in_groups_and_end_with_a_count(house: House) -> None:
     house.add(b"/m/other.png", "d2")
     house.add(b"/m/bad.png", "d1", error="broken")
     group, end = house.ask("duplicates")
-    file = {"digest": "d1", "size": 70, "width": 3, "height": 2}
+    file = {"digest": "d1", "size": 70, "width": 3, "height": 2, "frames": 1}
     assert group == {
         "ok": True,
         "group": {
