@@ -217,7 +217,9 @@ def _kill_daemon(
             with churn.still():
                 daemon.wait()
                 _look(row, daemon, known, candidates | churn.made, when)
-                candidates = set(on_disk(daemon.folder).values())
+                # One that was put out of sight before it could be stored may be back by the next look.
+                seen = on_disk(daemon.folder) | on_disk(daemon.folder / ".hidden")
+                candidates = set(seen.values())
                 known |= set(daemon.listed().values())
                 churn.made.clear()
             time.sleep(chance.uniform(0, 1.2))
