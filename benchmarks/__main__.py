@@ -33,6 +33,9 @@ PROGRAMS = {
     "reaction": "Reaction",
     "resting": "At rest",
     "engines": "Engines",
+    "scaling": "Past one machine",
+    "peers": "Peers",
+    "floor": "The floor",
 }
 QUICK = {
     "indexing": "--count 40 --batches 3 --models bundled b32",
@@ -40,7 +43,10 @@ QUICK = {
     "starting": "--rounds 1 --files 500",
     "reaction": "--drops 3 --renamed 300",
     "resting": "--models bundled --idle 3 --rest 0 --calls 3",
-    "engines": "--sizes 300 600 --engines lite2 lite3",
+    "engines": "--sizes 300 600 --engines lite2 lite3 lite3hnsw",
+    "scaling": "--sizes 3000 --searches 20 --hosts 2 --each 500",
+    "peers": "--count 40 --queries 2",
+    "floor": "--models bundled b32 --pictures 16 --queries 10 --rounds 2",
 }
 MODELS = "models"
 

@@ -123,6 +123,12 @@ def _search(asked: Arguments, out: Output) -> int:
         # A launcher knows its rows by their addresses.
         files = [os.fsdecode(clipboard.meme_path(one)) if one.startswith("file:/") else one for one in asked.like]
         request["like"] = examples.read(files)
+    if asked.all_hosts:
+        if asked.format in output.MENUS:
+            raise arguments.UsageError(
+                "a menu shows files, and other hosts' are not here: --all-hosts has no such format"
+            )
+        request["all_hosts"] = True
     if asked.format in output.MENUS:
         request["meta"] = True
     line = _menu_line() if asked.format in output.MENUS else output.hit_line

@@ -108,10 +108,11 @@ class Commands:
             args["min_score"],
             args["like"] or (),
             typing=args["partial"],
+            all_hosts=args["all_hosts"],
         )
         reply: Reply = {"ok": True, "hits": [self._hit(hit) for hit in answer.hits]}
         if args["meta"]:
-            for hit in reply["hits"]:
+            for hit in (hit for hit in reply["hits"] if "host" not in hit):
                 hit.update(meta_fields(self._catalog.get(path_bytes(hit))))
         if answer.searched:
             reply["searched"] = answer.searched
@@ -120,7 +121,7 @@ class Commands:
         reply["took_ms"] = round((time.perf_counter() - began) * 1000, 1)
         yield reply
 
-    async def _in_one_turn(self, *asked: Any, typing: bool) -> Answer:
+    async def _in_one_turn(self, *asked: Any, typing: bool, all_hosts: bool) -> Answer:
         """Search, and again where another model took over meanwhile: vectors of two models don't compare."""
         while True:
             turn = self._turn()
@@ -128,7 +129,7 @@ class Commands:
                 await asyncio.sleep(_TURNING_S)
                 continue
             try:
-                answer = await self._searcher.search(*asked, typing=typing)
+                answer = await self._searcher.search(*asked, typing=typing, all_hosts=all_hosts)
             except Exception:
                 if turn == self._turn():
                     raise
@@ -140,7 +141,9 @@ class Commands:
         why = {"image": _rounded(hit.image), "words": _rounded(hit.words), "name": _rounded(hit.name)}
         found: Reply = {**path_fields(hit.path), "score": round(hit.score, 4), "why": why}
         row = self._catalog.get(hit.path)
-        if hit.frame is not None and row is not None and row.frames > 1:
+        if hit.host:
+            found["host"] = hit.host
+        if hit.frame is not None and (hit.host or (row is not None and row.frames > 1)):
             found["frame"] = hit.frame
         if hit.copies:
             found["copies"] = [path_fields(path) for path in hit.copies]

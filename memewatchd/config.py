@@ -29,8 +29,9 @@ class Settings:
     """All that the daemon can be told, checked and absolute.
 
     ``folders``: the watched roots as raw bytes. ``socket``: None where systemd or the default decides.
-    ``milvus``: an absolute ``*.db`` path or an ``http(s)://host:port``. ``settle_ms``: milliseconds that a
-    file must have kept its size and mtime, where the kernel can't tell that nobody writes to it any more.
+    ``milvus``: an absolute ``*.db`` path or an ``http(s)://host:port``; ``host``: our name among those that share that
+    server, "" where nobody does. ``settle_ms``: milliseconds that a file must have kept its size and mtime, where the
+    kernel can't tell that nobody writes to it any more.
     ``translate``: who puts a Chinese query into English for a model that reads nothing else: "dictionary" (offline),
     "tencent" (queries are sent to Tencent Cloud, with the keys in ``tencent_keys_file``) or "off". ``learn``: whether
     memes that were picked are remembered. ``exclude``: gitignore patterns. ``http``: where the picture
@@ -45,6 +46,7 @@ class Settings:
     milvus: str
     milvus_token_file: Path | None
     collection_prefix: str
+    host: str
     model: str
     state_dir: Path
     log_level: str
@@ -158,6 +160,7 @@ def load(flags: Mapping[str, Any], environ: Mapping[str, str], config: str | Non
         milvus=values.get("milvus", str(state_dir / "index.db")),
         milvus_token_file=values.get("milvus_token_file"),
         collection_prefix=values.get("collection_prefix", "memewatchd_"),
+        host=values.get("host", ""),
         model=values.get("model", "auto") or "auto",
         state_dir=state_dir,
         log_level=values.get("log_level", "info"),

@@ -146,6 +146,16 @@ class PictureHit:
 
 
 @dataclass(frozen=True, slots=True)
+class HostHit:
+    """A file of another ``host`` that shares the Milvus server: its row there, and the frame that was found."""
+
+    host: str
+    row: FileRow
+    frame: int
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
 class PictureWords:
     """The words read in a picture, its lines joined by a newline ("": none were found).
 

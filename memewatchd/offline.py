@@ -60,7 +60,7 @@ def reset(settings: Settings) -> int:
     ensure_private_dir(settings.state_dir)
     with lock_state(settings.state_dir), Engine(settings.milvus, settings.milvus_token(), settings.state_dir) as engine:
         engine.revive()
-        store = Store(engine, settings.collection_prefix)
+        store = Store(engine, settings.collection_prefix, settings.host)
         names = store.collections()
         state = settings.state_dir / STATE_FILE
         click.echo(f"This forgets the index in {engine.description}:")

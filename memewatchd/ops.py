@@ -150,6 +150,7 @@ OPS: dict[str, dict[str, tuple[Check, Any]]] = {
         "partial": (_flag, False),
         "meta": (_flag, False),
         "like": (_examples, None),
+        "all_hosts": (_flag, False),
     },
     "list": {"meta": (_flag, False), "order": (_order, "path")},
     "status": {},

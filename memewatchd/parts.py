@@ -23,6 +23,7 @@ from memewatchd.folder.watcher import Watcher
 from memewatchd.index.catalog import Catalog
 from memewatchd.index.engine import Engine
 from memewatchd.index.ledger import Ledger
+from memewatchd.index.size import beyond
 from memewatchd.index.state import StateKeeper
 from memewatchd.index.store import Store
 from memewatchd.intake import Intake
@@ -68,6 +69,7 @@ class Parts:
     def __init__(self, settings: Settings, environ: Mapping[str, str], say: Callable[[str], None]) -> None:
         """Makes every part and starts none. Raises ConfigError."""
         self._settings = settings
+        self._shares = bool(settings.host) and not settings.is_embedded
         self._environ = environ
         self._keeper = StateKeeper(settings.state_dir)
         self.choice: Choice = models.choose(settings.model, self._keeper.state.model, environ)
@@ -83,7 +85,7 @@ class Parts:
         self.catalog = Catalog()
         self.progress = Progress()
         self.engine = Engine(settings.milvus, settings.milvus_token(), settings.state_dir)
-        self._store = Store(self.engine, settings.collection_prefix)
+        self._store = Store(self.engine, settings.collection_prefix, settings.host)
         self._ledger = Ledger(self._store, self.catalog, words=self._store)
 
         workers = max(1, min(4, len(os.sched_getaffinity(0))))
@@ -191,6 +193,7 @@ class Parts:
             is_active=lambda: self.mirror.is_active,
             problem=lambda: self.progress.problems.get("index", ""),
             on_failure=self.mirror.check_soon,
+            elsewhere=self._store.search_elsewhere if self._shares else None,
         )
         commands = Commands(
             searcher=self.searcher,
@@ -278,6 +281,7 @@ class Parts:
             "bm25": self._store.has_bm25,
             "calibrated": self._calibrator.pictures,
             "engine": self.engine.description,
+            "host": self._settings.host if self._shares else "",
             "sandbox": sandbox(),
             "watching": mode,
             "watching_why": why,
@@ -288,9 +292,12 @@ class Parts:
         }
 
     def advice(self) -> list[str]:
-        """What there is to say of the model: how far the next one is, or what people should know of this one."""
+        """What there is to say of the model: how far the next one is, or what people should know of this one. And
+        whether there are more memes than the embedded engine is made for."""
         lines = [line for line in (self.reindexer.line, self.copier.line) if line]
-        return lines or models.advice(self.in_use.name)
+        moving = self.copier.status is not None
+        too_many = "" if moving else beyond(self.engine.kind, self.catalog.indexed)
+        return [*(lines or models.advice(self.in_use.name)), *([too_many] if too_many else [])]
 
     def is_alive(self) -> bool:
         now = time.monotonic()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import ipaddress
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -20,6 +21,8 @@ LOG_LEVELS = ("debug", "info", "warning", "error")
 TENCENT = "tencent"
 TRANSLATORS = ("dictionary", TENCENT, "off")
 _PREFIX_MAX = 64
+_HOST_MAX = 32
+_HOST_PART = re.compile("[a-z0-9]+")
 
 
 def _text(value: Any, base: Path) -> str:
@@ -83,6 +86,14 @@ def _prefix(value: Any, base: Path) -> str:
     # Milvus allows letters, digits and underscores, and a letter or underscore first.
     if not text.isascii() or not text.isidentifier() or len(text) > _PREFIX_MAX:
         raise ValueError(f"must be up to {_PREFIX_MAX} letters, digits and underscores, not {text!r}")
+    return text
+
+
+def _host(value: Any, base: Path) -> str:
+    text = _text(value, base)
+    parts = text.split("-")
+    if text and (len(text) > _HOST_MAX or not all(map(_HOST_PART.fullmatch, parts))):
+        raise ValueError(f"must be up to {_HOST_MAX} small letters and digits, with hyphens between, not {text!r}")
     return text
 
 
@@ -170,6 +181,7 @@ READERS: Mapping[str, Callable[[Any, Path], Any]] = {
     "milvus": _milvus,
     "milvus_token_file": _path,
     "collection_prefix": _prefix,
+    "host": _host,
     "model": _text,
     "state_dir": _path,
     "log_level": _level,

@@ -83,6 +83,8 @@ def test_relative_paths_in_the_file_count_from_its_folder(home: Path) -> None:
         ("folder = 3", ["folder"]),
         ("folder = [", ["is not TOML", "config.toml"]),
         ('collection_prefix = "a-b"', ["collection_prefix"]),
+        ('host = "My_Laptop"', ["host", "small letters", "My_Laptop"]),
+        ('host = "a--b"', ["host"]),
         ('hub_endpoint = "mirror.example"', ["hub_endpoint", "http"]),
         ("exclude = 1", ["exclude"]),
         ('translate = "tencnt"', ["translate", "dictionary, tencent, off", "did you mean tencent?"]),

@@ -37,7 +37,7 @@ class Hit:
     ``path``: absolute, as ``os.fsdecode`` has it, so that ``open`` takes it whatever its bytes. ``score``: higher
     is better, and only comparable within one answer. ``why``: the score of each part (``image``, ``words``,
     ``name``), None for a part that didn't find it. ``copies``: where the same picture lies, too. ``fields``: all that
-    the daemon said.
+    the daemon said. ``host``: whose file it is, "" for one of this machine; another's ``path`` is one over there.
     """
 
     path: str
@@ -45,6 +45,7 @@ class Hit:
     why: Mapping[str, float | None] = field(default_factory=dict)
     copies: tuple[str, ...] = ()
     fields: Mapping[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    host: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,12 +155,13 @@ class Client:
         min_score: float | None = None,
         timeout: float | None = None,
         partial: bool = False,
+        all_hosts: bool = False,
     ) -> Answer:
         """The best memes for these words (filters and ``-word`` may be among them); without any, the newest.
 
         ``like``: pictures to search with, each a file's path or the bytes of one. ``limit``: 1 to 1000. ``timeout``:
         seconds that it may wait for the model, 30 if None. ``partial``: a newer search may replace this one, as
-        somebody types.
+        somebody types. ``all_hosts``: what only other machines on the same Milvus server have, too.
         """
         request: dict[str, Any] = {"op": "search", "text": text, "limit": limit, "partial": partial}
         if like:
@@ -168,6 +170,8 @@ class Client:
             request["min_score"] = min_score
         if timeout is not None:
             request["timeout"] = timeout
+        if all_hosts:
+            request["all_hosts"] = True
         reply = self._one(request, ANSWER_S + (timeout or 0.0))
         return Answer(
             tuple(map(_hit, reply["hits"])),
@@ -274,7 +278,7 @@ def _listen(path: str | None) -> Generator[Event]:
 
 def _hit(fields: Mapping[str, Any]) -> Hit:
     copies = tuple(map(_path, fields.get("copies") or ()))
-    return Hit(_path(fields), fields["score"], fields.get("why") or {}, copies, fields)
+    return Hit(_path(fields), fields["score"], fields.get("why") or {}, copies, fields, fields.get("host", ""))
 
 
 def _file(fields: Mapping[str, Any]) -> File:

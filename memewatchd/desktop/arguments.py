@@ -20,9 +20,9 @@ LATER_OPTIONS = ()
 # command → options, whether it takes words, its line in the usage, what it does
 COMMANDS: dict[str, tuple[tuple[str, ...], bool, str, str]] = {
     "search": (
-        ("-n", "--format", "--json", "-0", "--min-score", "--like"),
+        ("-n", "--format", "--json", "-0", "--min-score", "--like", "--all-hosts"),
         True,
-        "search [-n N] [--format F] [--like FILE]… [--min-score X] [WORDS…]",
+        "search [-n N] [--format F] [--like FILE]… [--min-score X] [--all-hosts] [WORDS…]",
         "best memes first; without words the newest",
     ),
     "pick": (
@@ -101,6 +101,7 @@ OPTION_HELP = {
     "--json": "--json             as JSON",
     "-0": "-0                 paths that end in a NUL instead of a newline, for xargs -0",
     "--like": "--like FILE        like this picture, wherever it lies; may be repeated, and go with words",
+    "--all-hosts": "--all-hosts        what other machines on the same Milvus server have, too, as HOST:PATH",
     "--min-score": "--min-score X      leave out what scores less",
     "--timeout": "--timeout S        give up after S seconds, with exit code 1",
     "--words": "--words            and until the words in all pictures have been read",
@@ -119,7 +120,7 @@ exit codes: 0 done or something found, 1 nothing found or not settled in time,
 2 the request is wrong or was refused, 3 no daemon answers"""
 
 
-_FLAGS = ("-0", "--clipboard", "--json", "--forget-missing", "--words", "--help", "--version")
+_FLAGS = ("-0", "--all-hosts", "--clipboard", "--json", "--forget-missing", "--words", "--help", "--version")
 _VALUES = (
     *("--with", "--as", "--max-px", "--name", "-n", "--format", "--min-score", "--timeout", "--like", "--socket"),
     *("--model", "--milvus", "--base"),
@@ -138,6 +139,7 @@ class Arguments:
         self.command = ""
         self.words: list[str] = []
         self.like: list[str] = []
+        self.all_hosts = False
         self.socket: str | None = None
         self.help = False
         self.version = False
@@ -223,6 +225,8 @@ def _set(arguments: Arguments, name: str, value: str) -> None:
         arguments.forget_missing = True
     elif name == "--words":
         arguments.read_words = True
+    elif name == "--all-hosts":
+        arguments.all_hosts = True
     elif name == "--like":
         arguments.like.append(value)
     elif name == "--json":

@@ -71,6 +71,8 @@ def hit_line(hit: Mapping[str, Any], how: str) -> bytes:
     if how == "json":
         return as_json(hit)
     path = path_bytes(hit)
+    if host := hit.get("host"):  # as scp and rsync take it
+        path = str(host).encode(errors="replace") + b":" + path
     if how == "tsv":
         score = hit.get("score")
         return b"%s\t%s\n" % (b"" if score is None else json.dumps(score).encode(), escaped(path))
@@ -141,7 +143,8 @@ def status_text(status: Mapping[str, Any], colour: bool = False, width: int = 0)
         for advice in status.get("advice") or ():
             lines += _wrapped(_row("", _line(str(advice))), width)
     if status.get("engine"):
-        lines.append(_row("index", _line(str(status["engine"]))))
+        host = status.get("host")
+        lines.append(_row("index", _with_reason(_line(str(status["engine"])), host and f"shared; we are {host}")))
     if status.get("watching"):
         lines.append(_row("watching", _with_reason(status["watching"], status.get("watching_why"))))
     if status.get("sandbox") == "applied":

@@ -4,6 +4,8 @@
 ``<prefix>pictures_<fingerprint>``      one row a frame of a digest; one collection a model
 ``<prefix>words``                       one row a digest and reader of words; a BM25 field where the engine has that
 
+On a server that several hosts share, each has its own prefix: :func:`own_prefix`.
+
 A collection says in its description that it is ours, and its schema's version: :func:`describe`. Where a
 name is taken by a version of ours that this program doesn't know, the next free name (``…_2``) is used and
 the old collection is left as it is: that is how an index is set aside, on both engines, and why going back
@@ -23,7 +25,7 @@ from memewatchd.looks import MOST_CHARACTERS, is_packed
 from memewatchd.meme import Digest, FileRow, FileStat
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 Kind = Literal["files", "pictures", "words"]
 
@@ -44,6 +46,9 @@ MAX_SEARCHED_BYTES: Final = 32_768
 """Of what BM25 reads: a text that is folded (which may lengthen it) and its Han characters once more, spaced."""
 
 PREFIX: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+HOST: Final = re.compile(r"(?=.{1,32}\Z)[a-z0-9]+(-[a-z0-9]+)*")
+_HOST_PREFIX: Final = re.compile(r"host_([a-z0-9]+(?:_[a-z0-9]+)*)__")
+"""Behind the common prefix. Two underscores end it: a host's prefix is never the beginning of another's."""
 FINGERPRINT: Final = re.compile(r"[0-9a-f]{1,64}")
 HASH: Final = re.compile(r"[0-9a-f]{64}")
 """A row id of ``files``, and a digest."""
@@ -83,6 +88,23 @@ def version_of(description: str, kind: Kind) -> int | None:
     """The schema's version, or None if the collection isn't ours."""
     match = _MARKER.match(description)
     return int(match[2]) if match is not None and match[1] == kind else None
+
+
+def own_prefix(prefix: str, host: str) -> str:
+    """The prefix of a host's own collections; "" is for who has the server alone. Raises :class:`StoreError`."""
+    if not PREFIX.fullmatch(prefix):
+        raise StoreError(f"collection prefix {prefix!r}: use at most 64 ASCII letters, digits and _, no digit first")
+    if not host:
+        return prefix
+    if not HOST.fullmatch(host):
+        raise StoreError(f"host {host!r}: use at most 32 small letters and digits, with single hyphens between")
+    return f"{prefix}host_{host.replace('-', '_')}__"
+
+
+def hosts_in(names: Iterable[str], prefix: str) -> set[str]:
+    """The hosts that collections of these names belong to."""
+    behind = (name.removeprefix(prefix) for name in names if name.startswith(prefix))
+    return {match[1].replace("_", "-") for rest in behind if (match := _HOST_PREFIX.match(rest))}
 
 
 def make_schema(client: Any, kind: Kind, dim: int) -> tuple[Any, str]:

@@ -2,10 +2,10 @@
 
 Threads: writes and bulk reads belong to the ``sync`` thread; the searches may be called from any, also meanwhile.
 
-Consistency (a server's matter; Lite has but one): a search waits until our own last *insert* is visible
-(``Session``: a few ms, up to a time tick of 0.2 s right after a write). Deletes may take that long to be
-seen even so (checked on 2.3.5), so a search can still name a digest that has just been deleted. Bulk reads
-are ``Strong``, by the collection's own default, the only one that an iterator heeds.
+Consistency (a server's matter; Lite has but one): a search finds our own last *insert* without waiting for
+the server to show it (see :mod:`memewatchd.index.fresh`). Deletes may take some 0.2 s to be seen (checked on
+2.3.5), so a search can still name a digest that has just been deleted. Bulk reads are ``Strong``, by the
+collection's own default, the only one that an iterator heeds.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 from memewatchd.errors import StoreError
 from memewatchd.index import schema
-from memewatchd.index.tables import FILTER_DIGESTS, MAX_HITS, SEARCH_S, Table, Tables, among, chunks, opened
+from memewatchd.index.fresh import Fresh
+from memewatchd.index.hosts import Hosts
+from memewatchd.index.tables import BOUNDED, FILTER_DIGESTS, MAX_HITS, SEARCH_S, Table, Tables, among, chunks, opened
 from memewatchd.index.words import Words
 from memewatchd.meme import Digest, FileRow, PictureHit
 
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from memewatchd.index.engine import Engine
-    from memewatchd.meme import PictureWords, WordsHit
+    from memewatchd.meme import HostHit, PictureWords, WordsHit
 
 _log = logging.getLogger(__name__)
 
@@ -39,10 +41,16 @@ class Store:
     :class:`StoreUnavailable` where another try may help (after ``engine.revive()``): nothing needs to be
     opened again then."""
 
-    def __init__(self, engine: Engine, prefix: str = "memewatchd_") -> None:
+    def __init__(self, engine: Engine, prefix: str = "memewatchd_", host: str = "") -> None:
+        """``host``: our name among those that share a server, "" for who has it alone; see ``index/hosts.py``. An
+        embedded engine is nobody else's, and knows none: so an index moves to a server under any name."""
+        host = host if engine.kind == "server" else ""
         self._engine = engine
-        self._prefix = prefix
-        self._tables = Tables(engine, prefix)
+        self._prefix = schema.own_prefix(prefix, host)
+        self._tables = Tables(engine, self._prefix)
+        self._fingerprint = self._beside_fingerprint = ""
+        self._fresh = self._fresh_beside = Fresh()
+        self._hosts = Hosts(engine, prefix, host, self._search_bounded)
         self._files: Table | None = None
         self._pictures: Table | None = None
         self._beside: Table | None = None
@@ -104,6 +112,8 @@ class Store:
     def open_pictures(self, fingerprint: str, dim: int) -> None:
         """Find or make the collection of the model ``fingerprint``; the other methods then mean this one."""
         self._pictures = self._tables.open("pictures", self._pictures_name(fingerprint), dim)
+        self._fingerprint = fingerprint
+        self._fresh = Fresh()
 
     def picture_digests(self) -> set[Digest]:
         """The digests that have at least one vector."""
@@ -111,10 +121,11 @@ class Store:
 
     def insert_pictures(self, pictures: Iterable[tuple[Digest, int, NDArray[np.float32]]]) -> None:
         """Insert (digest, frame, unit vector of shape (dim,)); may be called again after it has failed."""
-        self._insert_into(opened(self._pictures), pictures)
+        self._insert_into(opened(self._pictures), pictures, self._fresh)
 
     def delete_pictures(self, digests: Collection[Digest]) -> None:
         """Delete every frame of these digests."""
+        self._fresh.drop(digests)
         name = opened(self._pictures).name
         keys: list[str] = []
         for chunk in chunks(digests, FILTER_DIGESTS):
@@ -133,11 +144,21 @@ class Store:
         limit = min(limit, MAX_HITS)
         if limit < 1:
             return []
-        if digests is None:
-            return self._search(collection.name, query, limit, "")
-        parts = [self._search(collection.name, query, limit, among(chunk)) for chunk in chunks(digests, FILTER_DIGESTS)]
-        merged = heapq.merge(*parts, key=lambda hit: -hit.score)
-        return list(islice(merged, limit))
+        fresh = self._fresh.near(query, digests)
+        level = "Session" if fresh is None else BOUNDED
+        filters = [""] if digests is None else [among(chunk) for chunk in chunks(digests, FILTER_DIGESTS)]
+        parts = [self._search(collection.name, query, limit, one, level) for one in filters]
+        if fresh:
+            shown = {(hit.digest, hit.frame) for part in parts for hit in part}
+            new = [hit for hit in fresh if (hit.digest, hit.frame) not in shown]
+            parts.append(sorted(new, key=lambda hit: -hit.score))
+        return list(islice(heapq.merge(*parts, key=lambda hit: -hit.score), limit))
+
+    def search_elsewhere(self, vector: NDArray[np.float32], limit: int) -> list[HostHit]:
+        """The other hosts' files that are nearest to ``vector``, best first; what they did in the last seconds may be
+        missing."""
+        query = _checked(vector, opened(self._pictures).dim)
+        return self._hosts.search(self._fingerprint, query, min(limit, MAX_HITS)) if limit > 0 else []
 
     def vectors(self, digests: Collection[Digest]) -> dict[Digest, NDArray[np.float32]]:
         """The stored vectors of these digests, frames in order: float32 (frames, dim). Unknown ones are left out."""
@@ -167,15 +188,18 @@ class Store:
     def open_beside(self, fingerprint: str, dim: int) -> set[Digest]:
         """Find or make another model's collection, which is filled while the first is searched; what it holds."""
         self._beside = self._tables.open("pictures", self._pictures_name(fingerprint), dim)
+        self._beside_fingerprint, self._fresh_beside = fingerprint, Fresh()
         return self._digests_in(self._beside)
 
     def insert_beside(self, pictures: Iterable[tuple[Digest, int, NDArray[np.float32]]]) -> None:
         """As :meth:`insert_pictures`, into that collection."""
-        self._insert_into(opened(self._beside), pictures)
+        self._insert_into(opened(self._beside), pictures, self._fresh_beside)
 
     def use_beside(self) -> None:
         """From now on the other methods mean that collection. Asks Milvus nothing."""
         self._pictures, self._beside = opened(self._beside), None
+        self._fresh = self._fresh_beside
+        self._fingerprint = self._beside_fingerprint
 
     # --- words ---
 
@@ -251,19 +275,28 @@ class Store:
     def _digests_in(self, table: Table) -> set[Digest]:
         return {Digest(row["digest"]) for row in self._tables.read(table.name, ["id", "digest"])}
 
-    def _insert_into(self, table: Table, pictures: Iterable[tuple[Digest, int, NDArray[np.float32]]]) -> None:
+    def _insert_into(
+        self, table: Table, pictures: Iterable[tuple[Digest, int, NDArray[np.float32]]], fresh: Fresh
+    ) -> None:
         entities: dict[str, dict[str, Any]] = {}
         for digest, frame, vector in pictures:
             key = schema.picture_id(digest, frame)
             entities[key] = {"id": key, "digest": digest, "frame": frame, "v": _checked(vector, table.dim)}
         self._tables.insert(table.name, list(entities.values()))
+        if self._engine.kind == "server":
+            fresh.add((entity["digest"], entity["frame"], entity["v"]) for entity in entities.values())
 
     def _pictures_name(self, fingerprint: str) -> str:
         if not schema.FINGERPRINT.fullmatch(fingerprint):
             raise StoreError(f"not a model's fingerprint: {fingerprint!r}")
         return f"{self._prefix}pictures_{fingerprint}"
 
-    def _search(self, name: str, vector: NDArray[np.float32], limit: int, expression: str) -> list[PictureHit]:
+    def _search_bounded(self, name: str, vector: NDArray[np.float32], limit: int) -> list[PictureHit]:
+        return self._search(name, vector, limit, "", BOUNDED)
+
+    def _search(
+        self, name: str, vector: NDArray[np.float32], limit: int, expression: str, consistency: str = "Session"
+    ) -> list[PictureHit]:
         hnsw = self._engine.kind == "server"
         params = {"metric_type": "COSINE", "params": {"ef": max(limit, 128)} if hnsw else {}}
         found = self._tables.call(
@@ -275,7 +308,7 @@ class Store:
                 limit=limit,
                 filter=expression,
                 search_params=params,
-                consistency_level="Session",
+                consistency_level=consistency,
                 timeout=SEARCH_S,
             ),
         )

@@ -36,6 +36,8 @@ DELETE_ROWS: Final = 5000
 """Ids in one delete: 340 KB of expression; 0.1 s on Lite, where deleting 1 row costs 15 ms."""
 READ_ROWS: Final = {"lite": 1000, "server": 4000}
 """Of a batch of an iterator. Each costs a server some 0.2 s; Lite reads more slowly in greater ones."""
+BOUNDED: Final = "Bounded"
+"""Of a read that waits for nothing: what was written in the last five seconds may be missing."""
 MAX_HITS: Final = 16_384
 """Milvus' own cap on the limit of a search."""
 FILTER_DIGESTS: Final = 2500
@@ -54,10 +56,7 @@ class Tables:
     """The collections under one prefix. Methods raise as those of :class:`~memewatchd.index.store.Store`."""
 
     def __init__(self, engine: Engine, prefix: str) -> None:
-        if not schema.PREFIX.fullmatch(prefix):
-            raise StoreError(
-                f"collection prefix {prefix!r}: use at most 64 ASCII letters, digits and _, no digit first"
-            )
+        """``prefix``: as :func:`schema.own_prefix` gives it."""
         self.engine = engine
         self.prefix = prefix
         # Ids whose insert failed in a way that leaves open whether they are there, by collection.

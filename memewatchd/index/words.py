@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from memewatchd.errors import StoreError
 from memewatchd.index import schema
-from memewatchd.index.tables import FILTER_DIGESTS, MAX_HITS, READ_S, SEARCH_S, Table, among, chunks, opened
+from memewatchd.index.tables import BOUNDED, FILTER_DIGESTS, MAX_HITS, READ_S, SEARCH_S, Table, among, chunks, opened
 from memewatchd.meme import Digest, PictureWords, WordsHit
 from memewatchd.words import HAN, words_of
 
@@ -110,7 +110,7 @@ class Words:
                     anns_field=schema.BM25_VECTOR,
                     limit=limit,
                     search_params={"metric_type": "BM25", "params": {}},
-                    consistency_level="Session",
+                    consistency_level=BOUNDED,  # the newest words are in memory, where they are looked for, too
                     timeout=SEARCH_S,
                 ),
             )

@@ -109,7 +109,7 @@ class Copier:
     def _run(self) -> None:
         try:
             with Engine.open(self._uri, self._settings.milvus_token(), self._settings.state_dir) as engine:
-                self._copy(Store(engine, self._settings.collection_prefix))
+                self._copy(Store(engine, self._settings.collection_prefix, self._settings.host))
         except MemewatchError as error:
             self._state, self._error = "failed", str(error)
             log.error("copying the index to %s failed: %s", self._uri, error)

@@ -57,7 +57,8 @@ class Look:
 @dataclass(frozen=True, slots=True)
 class Hit:
     """One found file. ``score`` orders the hits but for what is used most; ``image`` (cosine, [-1, 1]), ``words`` and
-    ``name`` say why. ``frame``: the frame of an animation that fits best. ``copies``: the same picture elsewhere."""
+    ``name`` say why. ``frame``: the frame of an animation that fits best. ``copies``: the same picture elsewhere.
+    ``host``: whose file it is, "" if ours; another's ``path`` is one over there."""
 
     path: bytes
     score: float
@@ -66,6 +67,7 @@ class Hit:
     name: float | None = None
     frame: int | None = None
     copies: tuple[bytes, ...] = ()
+    host: str = ""
 
 
 def read(score: float) -> float:

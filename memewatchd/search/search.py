@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
 
-from memewatchd.errors import Degraded, EncoderError, StoreError, TimedOut
+from memewatchd.errors import BadRequest, Degraded, EncoderError, StoreError, TimedOut
 from memewatchd.meme import MAX_FRAMES
 from memewatchd.search.copies import Copies
 from memewatchd.search.filters import EXACT, predicate
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from memewatchd.meme import Digest, FileRow, PictureHit, WordsHit
+    from memewatchd.meme import Digest, FileRow, HostHit, PictureHit, WordsHit
     from memewatchd.ops import Example
     from memewatchd.search.calibrator import Calibrator
     from memewatchd.search.ranking import Match
@@ -97,6 +97,7 @@ class Searcher:
     ``problem`` why neither will be soon, "" while it may. ``examples``: the vectors of example pictures;
     ``translate``: a text as the model in use is asked, and whether it is still being typed; ``calibrator`` tells
     whether a look is any answer; ``weight``: how much a picture is used, 0…1.
+    ``elsewhere``: the files of other hosts nearest to a vector, None where there are no others.
     ``on_failure`` is told when Milvus has failed a search, so that somebody mends it.
     """
 
@@ -114,6 +115,7 @@ class Searcher:
         translate: Callable[[str, bool], str] = lambda text, _: text,
         calibrator: Calibrator | None = None,
         weight: Callable[[Digest], float] = lambda _: 0.0,
+        elsewhere: Callable[[NDArray[np.float32], int], list[HostHit]] | None = None,
         on_failure: Callable[[], None] = lambda: None,
     ) -> None:
         self._encoder = encoder
@@ -129,6 +131,7 @@ class Searcher:
         self._translate = translate
         self._calibrator = calibrator
         self._weight = weight
+        self._elsewhere = elsewhere
         self._on_failure = on_failure
         self._pool = ThreadPoolExecutor(_SEARCH_THREADS, thread_name_prefix="search")
 
@@ -146,14 +149,20 @@ class Searcher:
         *,
         typing: bool = False,
         fold: bool = True,
+        all_hosts: bool = False,
     ) -> Answer:
         """The best ``limit`` hits for ``text`` and pictures ``like``; without both, what is used most, then the newest.
         ``typing``: a newer keystroke may replace this. Without ``fold``, and without words, copies come one by one.
+        ``all_hosts``: what only other hosts have is found, too, by its look.
 
         Raises BadRequest (the query is wrong), TimedOut (after ``timeout_s`` seconds), Degraded (the model or
         Milvus has failed; the message says what to do).
         """
         query = parse(text)
+        if all_hosts and self._elsewhere is None:
+            raise BadRequest(
+                "all_hosts needs a Milvus server and a name of our own there: the settings milvus and host"
+            )
         try:
             async with asyncio.timeout(timeout_s):
                 while not self._is_open():  # another thread opens it, once in a life
@@ -162,7 +171,7 @@ class Searcher:
                     await asyncio.sleep(_LOOK_AGAIN_S)
                 if not (query.text or query.minus or like):
                     return Answer(await self._in_pool(self._newest, limit, self._filter(query), fold))
-                return await self._by_query(query, like, limit, min_score, typing)
+                return await self._by_query(query, like, limit, min_score, typing, all_hosts)
         except TimeoutError:
             still = "the model is still loading" if not self._encoder.ready else "the search took too long"
             raise TimedOut(f"no answer within {timeout_s:g} s: {still}; memewatch status says more") from None
@@ -173,7 +182,13 @@ class Searcher:
             raise Degraded(str(error)) from error
 
     async def _by_query(
-        self, query: Query, like: Sequence[Example], limit: int, min_score: float | None, typing: bool
+        self,
+        query: Query,
+        like: Sequence[Example],
+        limit: int,
+        min_score: float | None,
+        typing: bool,
+        all_hosts: bool,
     ) -> Answer:
         passes = self._filter(query)
         found = await self._in_pool(self._by_words.find, query, passes)
@@ -192,12 +207,13 @@ class Searcher:
         vector = await self._vector(text, minus, examples)
         allowed = await self._in_pool(self._allowed, passes) if query.filters or query.minus else None
         similar = await self._in_pool(self._similar, vector, limit, found.matches, allowed)
+        others = await self._in_pool(self._others, vector, limit, passes, min_score) if all_hosts else []
         # Who filters has said what may be shown; and where a word is found, the question has an answer.
         chosen = min_score is not None or bool(like or query.minus or query.filters or found.matches)
-        if not chosen and not self._is_any(vector, similar):
-            similar = {}
+        if not chosen and not self._is_any(vector, [*similar.values(), *others]):
+            similar, others = {}, []
         hits = await self._in_pool(self._ranked, found.matches, similar, limit, min_score, passes)
-        return Answer(hits, searched=text if text != query.text else "")
+        return Answer(_among(hits, others)[:limit], searched=text if text != query.text else "")
 
     async def _vector(
         self, text: str, minus: Sequence[str], examples: Sequence[NDArray[np.float32]]
@@ -214,10 +230,22 @@ class Searcher:
         length = float(np.linalg.norm(vector))
         return np.asarray(vector / length if length else vector, np.float32)
 
-    def _is_any(self, vector: NDArray[np.float32], similar: Mapping[bytes, Look]) -> bool:
+    def _others(
+        self, vector: NDArray[np.float32], limit: int, passes: Callable[[FileRow], bool], min_score: float | None
+    ) -> list[Hit]:
+        """What other hosts have that looks so and that we don't have, too."""
+        assert self._elsewhere is not None
+        return [
+            Hit(hit.row.path, hit.score, hit.score, frame=hit.frame if hit.row.frames > 1 else None, host=hit.host)
+            for hit in self._elsewhere(vector, limit)
+            if passes(hit.row) and not self._names.paths_of(hit.row.digest)
+            if min_score is None or hit.score >= min_score
+        ]
+
+    def _is_any(self, vector: NDArray[np.float32], similar: Sequence[Look | Hit]) -> bool:
         """Whether what looks most like a text looks like it at all."""
         calibration = self._calibrator.current if self._calibrator is not None else None
-        best = max((look.score for look in similar.values()), default=-1.0)
+        best = max((look.score for look in similar), default=-1.0)
         return calibration is None or calibration.fits(vector, best)
 
     async def keep_ready(self, is_calm: Callable[[], bool], prepare: Callable[[], None] = lambda: None) -> None:
@@ -320,3 +348,13 @@ class Searcher:
 
     async def _in_pool(self, work: Callable[..., _Result], *arguments: object) -> _Result:
         return await asyncio.get_running_loop().run_in_executor(self._pool, functools.partial(work, *arguments))
+
+
+def _among(ours: list[Hit], others: Sequence[Hit]) -> list[Hit]:
+    """All, each list in its own order, which for ours is by use as well; ours first among equals."""
+    left, merged = list(others), []
+    for hit in ours:
+        while left and left[0].score > hit.score:
+            merged.append(left.pop(0))
+        merged.append(hit)
+    return [*merged, *left]

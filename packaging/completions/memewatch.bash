@@ -50,7 +50,7 @@ _memewatch() {
     done
     case "$command" in
         "") words="search pick copy add tag import list status wait failed duplicates events rescan pause resume used forget-usage reindex --socket --version --help" ;;
-        search) words="-n --format --json -0 --min-score --like --socket --help" ;;
+        search) words="-n --format --json -0 --min-score --like --all-hosts --socket --help" ;;
         pick) words="--with --socket --help" ;;
         copy) words="--as --max-px --socket --help" ;;
         add) words="--clipboard --name --socket --help" ;;

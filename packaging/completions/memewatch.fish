@@ -34,6 +34,7 @@ complete -c memewatch -n "__fish_seen_subcommand_from add" -l name -x -d 'the ne
 complete -c memewatch -n "__fish_seen_subcommand_from search tag list status failed duplicates events" -l json -d 'as JSON'
 complete -c memewatch -n "__fish_seen_subcommand_from search list failed duplicates" -s 0 -d 'paths that end in a NUL instead of a newline, for xargs -0'
 complete -c memewatch -n "__fish_seen_subcommand_from search" -l like -r -F -d 'like this picture, wherever it lies; may be repeated, and go with words'
+complete -c memewatch -n "__fish_seen_subcommand_from search" -l all-hosts -d 'what other machines on the same Milvus server have, too, as HOST:PATH'
 complete -c memewatch -n "__fish_seen_subcommand_from search" -l min-score -x -d 'leave out what scores less'
 complete -c memewatch -n "__fish_seen_subcommand_from wait" -l timeout -x -d 'give up after S seconds, with exit code 1'
 complete -c memewatch -n "__fish_seen_subcommand_from wait" -l words -d 'and until the words in all pictures have been read'

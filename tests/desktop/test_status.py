@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from memewatchd.desktop.output import status_text, wants_colour
+from memewatchd.desktop.output import hit_line, status_text, wants_colour
 
 
 def test_a_bar_while_indexing() -> None:
@@ -22,6 +22,20 @@ def test_the_bar_is_always_as_long(indexed: int, pending: int) -> None:
 
 def test_no_bar_where_all_is_done() -> None:
     assert "▕" not in status_text({"state": "settled", "indexed": 3, "pending": 0})
+
+
+def test_who_shares_a_server_sees_as_whom() -> None:
+    status = {"engine": "Milvus server, http://db:19530", "host": "desk"}
+    assert "  index     Milvus server, http://db:19530 (shared; we are desk)\n" in status_text(status)
+    assert "shared" not in status_text({**status, "host": ""})
+
+
+@pytest.mark.parametrize(
+    ("how", "line"),
+    [("text", b"desk:/m/a.png\n"), ("print0", b"desk:/m/a.png\0"), ("tsv", b"0.5\tdesk:/m/a.png\n")],
+)
+def test_another_hosts_file_is_named_as_scp_names_it(how: str, line: bytes) -> None:
+    assert hit_line({"path": "/m/a.png", "score": 0.5, "host": "desk"}, how) == line
 
 
 def test_colours_only_on_a_terminal() -> None:

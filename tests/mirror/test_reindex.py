@@ -457,7 +457,7 @@ def test_an_answer_in_the_middle_of_the_swap_is_asked_for_again() -> None:
     class Searching:
         """The first search sees the swap begin, the second sees it end, the third nothing."""
 
-        async def search(self, *_: object, typing: bool) -> Answer:
+        async def search(self, *_: object, typing: bool, all_hosts: bool) -> Answer:
             asked.append(turn[0])
             if len(asked) == 1:
                 turn[0] = 1

@@ -12,7 +12,7 @@ import pytest
 
 from memewatchd.errors import BadRequest, Degraded, StoreUnavailable, TimedOut
 from memewatchd.index.catalog import Catalog
-from memewatchd.meme import Digest, FileRow, FileStat, PictureHit, PictureWords, WordsHit
+from memewatchd.meme import Digest, FileRow, FileStat, HostHit, PictureHit, PictureWords, WordsHit
 from memewatchd.ops import Example
 from memewatchd.search.calibration import Calibration
 from memewatchd.search.input_method import lexicon
@@ -93,6 +93,43 @@ def paths(answer: Answer) -> list[str]:
 
 FILES = {"angry_cat.png": "a", "happy_dog.png": "b", "IMG_1.png": "c", "copy of c.png": "c"}
 SCORES = {"c": 0.4, "b": 0.3, "a": 0.1}
+
+
+def elsewhere(*found: tuple[str, str, float]) -> list[HostHit]:
+    return [
+        HostHit("desk", FileRow(f"/d/{name}".encode(), FileStat(1, 1, 1, 1), Digest(digest), 1, 1, 1, 1), 0, score)
+        for name, digest, score in found
+    ]
+
+
+def ask_all(searcher: Searcher, text: str, limit: int = 20, min_score: float | None = None) -> Answer:
+    try:
+        return asyncio.run(searcher.search(text, limit, 5.0, min_score, all_hosts=True))
+    finally:
+        searcher.close()
+
+
+def test_other_hosts_files_are_found_where_they_are_asked_for() -> None:
+    others = elsewhere(("x.png", "x", 0.35), ("both.png", "c", 0.4), ("y.gif", "y", 0.2))
+
+    def searcher() -> Searcher:
+        return Searcher(FakeModel(), FakeIndex(SCORES), catalog_of(FILES), elsewhere=lambda _, limit: others[:limit])
+
+    # The name first, then by look; what we have, too, is ours.
+    answer = ask_all(searcher(), "angry")
+    assert [(hit.host, hit.path) for hit in answer.hits] == [
+        ("", b"/m/angry_cat.png"),
+        ("", b"/m/IMG_1.png"),
+        ("desk", b"/d/x.png"),
+        ("", b"/m/happy_dog.png"),
+        ("desk", b"/d/y.gif"),
+    ]
+    assert [hit.path for hit in ask_all(searcher(), "angry", limit=3).hits][-1] == b"/d/x.png"
+    assert [hit.path for hit in ask_all(searcher(), "xyz", min_score=0.34).hits] == [b"/m/IMG_1.png", b"/d/x.png"]
+    assert not any(hit.host for hit in ask_all(searcher(), "ext:jpg xyz").hits), "filters hold for all"
+    assert not any(hit.host for hit in ask(searcher(), "angry").hits)
+    with pytest.raises(BadRequest, match="host"):
+        ask_all(Searcher(FakeModel(), FakeIndex(SCORES), catalog_of(FILES)), "angry")
 
 
 def test_a_literal_name_comes_before_what_looks_more_alike() -> None:
