@@ -143,3 +143,10 @@ def test_a_reason_holds_no_control_characters() -> None:
     said = explain("heic", ValueError("Unsupported feature: could not parse item property 'c\x7fa\x1bp'"))
     assert said.isprintable()
     assert "could not parse item property 'cap'" in said
+
+
+def test_bytes_that_are_no_text_are_damage() -> None:
+    """pillow-heif's own, of a HEIC whose names have flipped bits."""
+    with pytest.raises(UnicodeDecodeError) as caught:
+        b"\x80".decode()
+    assert explain("heic", caught.value) == "damaged or cut off (HEIC)"
