@@ -205,7 +205,7 @@ class Cycles:
         row.compare(self.elsewhere, daemon.listed(), f"{when}: the other root")
         below = os.fsencode(self.place.root) + b"/"
         for text in ("cat", "cat Memes 7", "cat Other 7"):
-            hits = daemon.search(text, limit=100)
+            hits = daemon.search(text, limit=100, min_score=-1)  # whether it is like any or not
             row.check(hits, f"{when}: {text!r} finds nothing")
             row.check(not [hit for hit in hits if hit.startswith(below)], f"{when}: a search gave what is away")
         if not daemon.status()["roots"][0]["why"]:
