@@ -10,64 +10,36 @@ import functools
 import logging
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, TypeVar
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from memewatchd.errors import BadRequest, Degraded, EncoderError, StoreError, TimedOut
-from memewatchd.meme import MAX_FRAMES
 from memewatchd.search.copies import Copies
 from memewatchd.search.filters import EXACT, predicate
 from memewatchd.search.legs import Names, WordLegs, excludes
+from memewatchd.search.look import LookLeg, PictureIndex, TextEncoder
 from memewatchd.search.query import Query, parse
 from memewatchd.search.ranking import Hit, Look, rank
+from memewatchd.search.syllables import plain_letters, split
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-    from concurrent.futures import Future
+    from collections.abc import Callable, Mapping, Sequence
 
+    import numpy as np
     from numpy.typing import NDArray
 
-    from memewatchd.meme import Digest, FileRow, HostHit, PictureHit, WordsHit
+    from memewatchd.meme import Digest, FileRow, HostHit
     from memewatchd.ops import Example
     from memewatchd.search.calibrator import Calibrator
+    from memewatchd.search.legs import Found
     from memewatchd.search.ranking import Match
 
 log = logging.getLogger(__name__)
 
-# Milvus answers at most this many at once (its own limit).
-MOST_PICTURES = 16_384
-# Of very many literal matches, only the first ones are also ordered by look.
-MOST_NAMED = 500
-# A filter that lets this many pictures pass is handed to Milvus (with their frames they are as many as it gives); of a
-# wider one the best are tried one by one.
-MOST_ALLOWED = 2_048
-# How much of an unwanted text's vector is taken away: half, so that what was asked for still leads.
-MINUS_SHARE = 0.5
 _SEARCH_THREADS = 4
 _LOOK_AGAIN_S = 0.02
 _SOON_S, _SELDOM_S = 1.0, 5.0
 
 _Result = TypeVar("_Result")
-
-
-class TextEncoder(Protocol):
-    """What a search needs of the encoders."""
-
-    @property
-    def ready(self) -> bool: ...
-    @property
-    def failed(self) -> str: ...
-    def encode_text(self, text: str) -> Future[NDArray[np.float32]]: ...
-
-
-class PictureIndex(Protocol):
-    """What a search needs of Milvus."""
-
-    def search_pictures(
-        self, vector: NDArray[np.float32], limit: int, digests: Collection[Digest] | None = None
-    ) -> list[PictureHit]: ...
-    def search_words(self, text: str, limit: int) -> list[WordsHit]: ...
 
 
 class Files(Names, Protocol):
@@ -119,11 +91,11 @@ class Searcher:
         on_failure: Callable[[], None] = lambda: None,
     ) -> None:
         self._encoder = encoder
-        self._index = index
         self._names = names
         self._roots = roots
         self._by_words = WordLegs(names, index.search_words)
         self.copies = Copies(names)
+        self._look = LookLeg(encoder, index, names, self.copies)
         self._is_open = is_open
         self._is_active = is_active
         self._problem = problem
@@ -191,44 +163,69 @@ class Searcher:
         all_hosts: bool,
     ) -> Answer:
         passes = self._filter(query)
-        found = await self._in_pool(self._by_words.find, query, passes)
-        while not (self._encoder.ready and self._is_active()):
-            failed = self._encoder.failed or self._problem()
-            if found.matches:
-                hits = await self._in_pool(self._ranked, found.matches, {}, limit, min_score, passes)
-                return Answer(hits, partial=True)
-            if failed:
-                raise Degraded(failed)
-            await asyncio.sleep(_LOOK_AGAIN_S)
-        meant = "" if found.literal else await self._in_pool(self._by_words.meant, query)
-        text = await self._in_pool(self._translate, meant or query.text, typing)
-        minus = [await self._in_pool(self._translate, words, typing) for words in query.minus]
-        examples = await self._in_pool(self._examples, like) if like else []
-        vector = await self._vector(text, minus, examples)
-        allowed = await self._in_pool(self._allowed, passes) if query.filters or query.minus else None
-        similar = await self._in_pool(self._similar, vector, limit, found.matches, allowed)
+        early = None
+        if not (query.filters or query.minus or like) and self._may_be_as_typed(query):
+            # While words are searched for, the look is, too: nearly always it is asked for in just these words.
+            early = asyncio.ensure_future(self._early(query.text, limit))
+        try:
+            found, text = await self._in_pool(self._words, query, passes, typing)
+            while not (self._encoder.ready and self._is_active()):
+                failed = self._encoder.failed or self._problem()
+                if found.matches:
+                    hits = await self._in_pool(self._ranked, found.matches, {}, limit, min_score, passes)
+                    return Answer(hits, partial=True)
+                if failed:
+                    raise Degraded(failed)
+                await asyncio.sleep(_LOOK_AGAIN_S)
+                text = None
+            if text is None:
+                text = await self._in_pool(self._asked, query, found, typing)
+            allowed = None
+            if early is not None and text == query.text:
+                vector, similar = await early
+            else:
+                minus = [await self._in_pool(self._translate, words, typing) for words in query.minus]
+                examples = await self._in_pool(self._examples, like) if like else []
+                vector = await self._look.vector(text, minus, examples)
+                allowed = await self._in_pool(self._allowed, passes) if query.filters or query.minus else None
+                similar = await self._in_pool(self._look.nearest, vector, limit, allowed)
+        finally:
+            if early is not None:
+                _drop(early)
         others = await self._in_pool(self._others, vector, limit, passes, min_score) if all_hosts else []
         # Who filters has said what may be shown; and where a word is found, the question has an answer.
         chosen = min_score is not None or bool(like or query.minus or query.filters or found.matches)
         if not chosen and not self._is_any(vector, [*similar.values(), *others]):
             similar, others = {}, []
-        hits = await self._in_pool(self._ranked, found.matches, similar, limit, min_score, passes)
+
+        def ranked() -> list[Hit]:
+            looks = similar | self._look.of(vector, found.matches.keys() - similar.keys(), allowed)
+            return self._ranked(found.matches, looks, limit, min_score, passes)
+
+        hits = await self._in_pool(ranked)
         return Answer(_among(hits, others)[:limit], searched=text if text != query.text else "")
 
-    async def _vector(
-        self, text: str, minus: Sequence[str], examples: Sequence[NDArray[np.float32]]
-    ) -> NDArray[np.float32]:
-        """The unit-length vector (dim,) of ``text`` and of examples, less a share of each unwanted text's."""
+    def _may_be_as_typed(self, query: Query) -> bool:
+        """Whether the model is likely to be asked in just these words, and they are no pinyin, and not translated."""
+        if not (self._encoder.ready and self._is_active()):
+            return False
+        if all((letters := plain_letters(word)) and split(letters) for word in query.words):
+            return False
+        return query.text.isascii() or self._encoder.is_english_only is False
 
-        async def of(words: str) -> NDArray[np.float32]:
-            return await asyncio.wrap_future(self._encoder.encode_text(words))
+    async def _early(self, text: str, limit: int) -> tuple[NDArray[np.float32], dict[bytes, Look]]:
+        vector = await self._look.vector(text, [], [])
+        return vector, await self._in_pool(self._look.nearest, vector, limit, None)
 
-        wanted = [*examples, await of(text)] if text else examples
-        vector = np.sum(wanted, axis=0) if wanted else np.float32(0)
-        for words in minus:
-            vector = vector - MINUS_SHARE * await of(words)
-        length = float(np.linalg.norm(vector))
-        return np.asarray(vector / length if length else vector, np.float32)
+    def _words(self, query: Query, passes: Callable[[FileRow], bool], typing: bool) -> tuple[Found, str | None]:
+        """What is found by words, and :meth:`_asked`; None while the model isn't there."""
+        found = self._by_words.find(query, passes)
+        return found, self._asked(query, found, typing) if self._encoder.ready else None
+
+    def _asked(self, query: Query, found: Found, typing: bool) -> str:
+        """The text that the model is asked for."""
+        meant = "" if found.literal else self._by_words.meant(query)
+        return self._translate(meant or query.text, typing)
 
     def _others(
         self, vector: NDArray[np.float32], limit: int, passes: Callable[[FileRow], bool], min_score: float | None
@@ -285,45 +282,6 @@ class Searcher:
         """The paths that may be found."""
         return {row.path for row in self._names.searchable() if passes(row)}
 
-    def _similar(
-        self, vector: NDArray[np.float32], limit: int, by_words: Collection[bytes], allowed: set[bytes] | None
-    ) -> dict[bytes, Look]:
-        """Path → look of the nearest ``limit`` files, and of those found by words."""
-        similar: dict[bytes, Look] = {}
-
-        def take(pictures: list[PictureHit]) -> None:
-            for picture in pictures:
-                for path in self._names.paths_of(picture.digest):
-                    known = similar.get(path)
-                    if (allowed is None or path in allowed) and (known is None or known.score < picture.score):
-                        similar[path] = Look(picture.score, picture.frame)
-
-        few = self._digests(allowed) if allowed is not None and len(allowed) <= MOST_ALLOWED else None
-        if few is not None:
-            if few:
-                take(self._index.search_pictures(vector, MAX_FRAMES * len(few), sorted(few)))
-            return similar
-        wanted = limit
-        while True:
-            pictures = self._index.search_pictures(vector, min(wanted, MOST_PICTURES))
-            take(pictures)
-            # Some pictures have no file just now (deleted ones are kept a while, a root may be away), some don't pass
-            # the filters, some are frames of one file, some files are copies of others: ask for more.
-            if len(pictures) < wanted or wanted >= MOST_PICTURES:
-                break
-            if len(similar) >= limit and self.copies.distinct(similar, limit) >= limit:
-                break
-            wanted *= 4
-        vectors = self._names.vectors() if by_words else set()
-        missing = self._digests(path for path in by_words if path not in similar) & vectors
-        if missing:
-            asked = sorted(missing)[:MOST_NAMED]
-            take(self._index.search_pictures(vector, MAX_FRAMES * len(asked), asked))
-        return similar
-
-    def _digests(self, paths: Iterable[bytes]) -> set[Digest]:
-        return {row.digest for row in map(self._names.get, paths) if row is not None}
-
     def _newest(self, limit: int, passes: Callable[[FileRow], bool], fold: bool) -> list[Hit]:
         rows = [row for row in self._names.searchable() if passes(row)]
         rows.sort(key=lambda row: (-self._weight(row.digest), -row.first_seen, -row.stat.mtime_ns, row.path))
@@ -358,3 +316,11 @@ def _among(ours: list[Hit], others: Sequence[Hit]) -> list[Hit]:
             merged.append(left.pop(0))
         merged.append(hit)
     return [*merged, *left]
+
+
+def _drop(early: asyncio.Future[Any]) -> None:
+    """Nobody waits for it any more, and if it failed, who asked has been told or didn't need it."""
+    if not early.done():
+        early.cancel()
+    elif not early.cancelled():
+        early.exception()

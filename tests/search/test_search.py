@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from concurrent.futures import Future
 from dataclasses import replace
 from typing import TYPE_CHECKING, cast
@@ -38,6 +39,7 @@ class FakeModel:
     def __init__(self, vectors: dict[str, list[int]] | None = None, ready: bool = True, failed: str = "") -> None:
         self.ready = ready
         self.failed = failed
+        self.is_english_only = False
         self.asked: list[str] = []
         self._vectors = vectors or {}
 
@@ -351,9 +353,41 @@ def test_what_is_used_rises_among_near_equals_only() -> None:
 
 def test_the_model_is_asked_in_a_language_that_it_reads() -> None:
     model = FakeModel()
+    model.is_english_only = True
     searcher = Searcher(model, FakeIndex(SCORES), catalog_of(FILES), translate=lambda text, _: f"<{text}>")
-    answer = ask(searcher, "cat")
-    assert (model.asked, answer.searched) == (["<cat>"], "<cat>")
+    answer = ask(searcher, "猫")
+    assert (model.asked, answer.searched) == (["<猫>"], "<猫>")
+
+
+def test_the_look_is_searched_for_while_the_words_are() -> None:
+    model, index = FakeModel(), FakeIndex(SCORES)
+    seen: list[int] = []
+
+    def search_words(text: str, limit: int) -> list[WordsHit]:
+        deadline = time.monotonic() + 5
+        while not index.asked and time.monotonic() < deadline:
+            time.sleep(0.001)
+        seen.append(len(index.asked))
+        return []
+
+    index.search_words = search_words  # type: ignore[method-assign]
+    answer = ask(Searcher(model, index, catalog_of(FILES)), "angry cat")
+    assert (seen, model.asked) == ([1], ["angry cat"])
+    assert len(index.asked) == 1, "and not a second time"
+    assert answer.hits
+
+
+def test_what_is_searched_for_too_early_harms_nobody() -> None:
+    """Translated after all; and Milvus had failed."""
+    index = FakeIndex(SCORES)
+
+    def searcher() -> Searcher:
+        return Searcher(FakeModel(), index, catalog_of(FILES), translate=lambda text, _: f"<{text}>")
+
+    assert ask(searcher(), "cat").searched == "<cat>"
+    index.broken = True
+    with pytest.raises(Degraded):
+        ask(searcher(), "cat")
 
 
 def test_both_scripts_find_a_name() -> None:
