@@ -7,7 +7,7 @@ SHELL := /bin/sh
 # TORCH_INDEX: where torch comes from; with a GPU, for example https://download.pytorch.org/whl/cu130.
 PYTHON ?=
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
-TEST_JOBS ?= 2
+TEST_JOBS ?= 3
 SOAK_MINUTES ?= 30
 SOAK_SEED ?= 1
 # More for the campaigns, for example --events 200000 --queries 1000000 (an hour); `python tests/soak --help`.

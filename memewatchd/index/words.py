@@ -28,6 +28,10 @@ _FIELDS: Final = ("id", "digest", "reader", "written_ns", "text")
 _FIRST_WITH_BM25: Final = (2, 5)
 _OF_NO_ROWS: Final = "NaN or Inf value"
 """Milvus Lite divides by the number of rows before it looks whether there are any."""
+_OF_TWO_MOMENTS: Final = "Invalid sparse row: negative value"
+"""Milvus Lite counts rows, and rows with a word, at two moments; rows were written in between, and there were more of
+the latter. Another try finds both as they are."""
+_TRIES: Final = 3
 _ONE_HAN = re.compile(rf"[{HAN}]")
 
 
@@ -101,23 +105,27 @@ class Words:
         limit = min(limit, MAX_HITS)
         if table.dim or limit < 1 or not query:
             return []
-        try:
-            found = self._tables.call(
-                "search the words",
-                lambda client: client.search(
-                    table.name,
-                    data=[query],
-                    anns_field=schema.BM25_VECTOR,
-                    limit=limit,
-                    search_params={"metric_type": "BM25", "params": {}},
-                    consistency_level=BOUNDED,  # the newest words are in memory, where they are looked for, too
-                    timeout=SEARCH_S,
-                ),
-            )
-        except StoreError as error:
-            if _OF_NO_ROWS in str(error):
-                return []
-            raise
+        for number in range(_TRIES):
+            try:
+                found = self._tables.call(
+                    "search the words",
+                    lambda client: client.search(
+                        table.name,
+                        data=[query],
+                        anns_field=schema.BM25_VECTOR,
+                        limit=limit,
+                        search_params={"metric_type": "BM25", "params": {}},
+                        consistency_level=BOUNDED,  # the newest words are in memory, where they are looked for, too
+                        timeout=SEARCH_S,
+                    ),
+                )
+            except StoreError as error:
+                if _OF_NO_ROWS in str(error):
+                    return []
+                if _OF_TWO_MOMENTS not in str(error) or number == _TRIES - 1:
+                    raise
+            else:
+                break
         hits: dict[Digest, WordsHit] = {}
         for hit in found[0]:
             digest = Digest(hit["id"].partition("-")[0])
