@@ -310,15 +310,10 @@ def run(python: str, *arguments: str) -> dict[str, float]:
 
 def start_server(folder: Path, alive: ExitStack) -> tuple[str, Callable[[], float]]:
     """A server of our own, until ``alive`` ends: its address, and a function that says its peak memory in MB."""
-    import fcntl
-
     sys.path.insert(0, str(REPO / "tests" / "plugins"))
     import milvus_server
 
-    folder.mkdir(mode=0o700)
-    users = alive.enter_context((folder / "users.lock").open("w"))
-    fcntl.flock(users, fcntl.LOCK_SH)
-    server = milvus_server._start(folder)  # noqa: SLF001 - the fixture is for pytest alone
+    server = alive.enter_context(milvus_server.running(folder))
 
     def memory() -> float:
         total = 0.0

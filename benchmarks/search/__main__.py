@@ -6,6 +6,7 @@ import argparse
 import shutil
 import sys
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 
 from benchmarks.search import memes, queries, report
@@ -13,6 +14,7 @@ from benchmarks.search.figures import Run
 
 REPO = Path(__file__).resolve().parents[2]
 RESULTS = Path(__file__).with_name("results.md")
+RESULTS_ON_A_SERVER = RESULTS.with_name("results-server.md")
 LAST_RUN = REPO / ".run" / "eval-search.json"
 
 
@@ -20,6 +22,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.search", description=__doc__)
     parser.add_argument("--model", default="bundled", help="what --model of memewatchd takes (bundled)")
     parser.add_argument("--home", type=Path, help="keep pictures and index in this folder for the next time")
+    parser.add_argument("--server", action="store_true", help="on a Milvus server of its own, not the embedded one")
     parser.add_argument("--again", action="store_true", help="ask nothing: take what the last run was told")
     parser.add_argument("--sweep", action="store_true", help="try other constants, and print the best")
     parser.add_argument("--misses", metavar="KIND", help="print the queries whose kind begins so that fail, and stop")
@@ -30,7 +33,7 @@ def main() -> None:
             parser.error("there is no last run yet")
         run = Run.read(LAST_RUN)
     else:
-        run = _ask(options.model, options.home)
+        run = _ask(options.model, options.home, options.server)
         LAST_RUN.parent.mkdir(mode=0o700, exist_ok=True)
         run.write(LAST_RUN)
     if options.misses is not None:
@@ -39,10 +42,10 @@ def main() -> None:
     page = report.markdown(run, report.sweep(run) if options.sweep else "")
     print(page)
     if not options.no_write:
-        RESULTS.write_text(page, encoding="utf-8")
+        (RESULTS_ON_A_SERVER if options.server else RESULTS).write_text(page, encoding="utf-8")
 
 
-def _ask(model: str, kept: Path | None) -> Run:
+def _ask(model: str, kept: Path | None, on_server: bool) -> Run:
     """In a home of its own, which goes when all is asked."""
     try:
         from benchmarks.search import drawing
@@ -59,7 +62,9 @@ def _ask(model: str, kept: Path | None) -> Run:
         print(f"drawing {len(planned)} pictures", file=sys.stderr, flush=True)
         tagged = drawing.draw_set(planned, home / "Memes")
         print("indexing them", file=sys.stderr, flush=True)
-        return asking.run(planned, queries.ask(planned), home, model, tagged)
+        with ExitStack() as alive:
+            flags = asking.server_flags(home, alive) if on_server else []
+            return asking.run(planned, queries.ask(planned), home, ["--model", model, *flags], tagged)
     finally:
         if kept is None:
             shutil.rmtree(home, ignore_errors=True)

@@ -16,6 +16,7 @@ from benchmarks.search.figures import LEGS, SHOWN, Asked, Run
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from contextlib import ExitStack
 
     from benchmarks.search.memes import Meme
     from benchmarks.search.queries import Query
@@ -53,9 +54,20 @@ class Line:
         return reply
 
 
-def run(memes: Sequence[Meme], queries: Sequence[Query], home: Path, model: str, tagged: bool) -> Run:
-    """Index ``home``/Memes, ask, and give back what was said. Raises Refused where the daemon can't go on."""
-    with Daemon(home, "--model", model, MEMEWATCHD_WORDS="true") as daemon:
+def server_flags(home: Path, alive: ExitStack) -> list[str]:
+    """What the daemon is given for a Milvus server of our own, which runs until ``alive`` ends."""
+    from milvus_server import MilvusServer, running  # beside real_daemon
+
+    server: MilvusServer = alive.enter_context(running(home / "server"))
+    (home / "token").write_text(server.token)
+    return ["--milvus", server.uri, "--milvus-token-file", str(home / "token")]
+
+
+def run(memes: Sequence[Meme], queries: Sequence[Query], home: Path, flags: Sequence[str], tagged: bool) -> Run:
+    """Index ``home``/Memes, ask, and give back what was said. ``flags``: of the daemon, ``--model`` and its name first.
+    Raises Refused where the daemon can't go on."""
+    model = flags[1]
+    with Daemon(home, *flags, MEMEWATCHD_WORDS="true") as daemon:
         line = Line(daemon.socket)
         _wait(line, words=False)
         with_words = _wait(line, words=True)

@@ -22,7 +22,7 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -53,17 +53,23 @@ if __name__ != "__main__":
         base = tmp_path_factory.getbasetemp()
         if "PYTEST_XDIST_WORKER" in os.environ:
             base = base.parent  # common to the run's workers
-        folder = base / "milvus-server"
-        folder.mkdir(mode=0o700, exist_ok=True)
-        with ExitStack() as stack:
-            starting = stack.enter_context((folder / "starting.lock").open("w"))
-            fcntl.flock(starting, fcntl.LOCK_EX)
-            # Waits for a supervisor that is just stopping its server.
-            users = stack.enter_context((folder / "users.lock").open("w"))
-            fcntl.flock(users, fcntl.LOCK_SH)
-            found = _running(folder) or _start(folder)
-            fcntl.flock(starting, fcntl.LOCK_UN)
+        with running(base / "milvus-server") as found:
             yield found
+
+
+@contextmanager
+def running(folder: Path) -> Iterator[MilvusServer]:
+    """A server whose data lie in ``folder``, which runs as long as anybody is within."""
+    folder.mkdir(mode=0o700, exist_ok=True)
+    with ExitStack() as stack:
+        starting = stack.enter_context((folder / "starting.lock").open("w"))
+        fcntl.flock(starting, fcntl.LOCK_EX)
+        # Waits for a supervisor that is just stopping its server.
+        users = stack.enter_context((folder / "users.lock").open("w"))
+        fcntl.flock(users, fcntl.LOCK_SH)
+        found = _running(folder) or _start(folder)
+        fcntl.flock(starting, fcntl.LOCK_UN)
+        yield found
 
 
 def _running(folder: Path) -> MilvusServer | None:
