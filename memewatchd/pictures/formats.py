@@ -113,7 +113,7 @@ def explain(kind: str, error: Exception) -> str:
         return f"its text or colour profile unpacks to far too much (a decompression bomb in {name})"
     if low.startswith(("unsupported", "unknown")) or "not supported" in low:
         return f"a damaged {name}, or one of a kind that can't be read ({text})"
-    if not text or isinstance(error, LookupError | TypeError | AttributeError | UnicodeError | struct.error):
+    if not text or isinstance(error, LookupError | TypeError | AttributeError | struct.error) or "codec can't" in low:
         return f"damaged or cut off ({name})"  # the text is Python's: a key that it misses, say
     return f"damaged or cut off ({name}: {text})"
 
