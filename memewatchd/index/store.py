@@ -105,7 +105,9 @@ class Store:
         for key in ids:
             if not schema.HASH.fullmatch(key):
                 raise StoreError(f"not a row's id: {key!r}")
-        self._tables.delete(opened(self._files).name, ids)
+        name = opened(self._files).name
+        self._tables.delete(name, ids)
+        self._tables.give_back(name, len(ids))
 
     # --- pictures ---
 

@@ -320,3 +320,25 @@ def test_a_fingerprint_is_hex(lite: Engine) -> None:
     store = Store(lite)
     with pytest.raises(StoreError, match="fingerprint"):
         store.open_pictures("../x", 4)
+
+
+def test_after_many_deletes_memory_is_given_back_and_nothing_else(
+    lite: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("memewatchd.index.tables.RELOAD_DELETED", 10)
+    store = Store(lite)
+    store.open_files()
+    name = f"{store._prefix}files"
+    loaded: list[str] = []
+    load = lite.client.load_collection
+    monkeypatch.setattr(
+        lite.client, "load_collection", lambda *given, **more: (loaded.append(given[0]), load(*given, **more))
+    )
+    rows = [row(b"/memes/%d.png" % number) for number in range(40)]
+    store.insert_files(rows)
+    for start in range(0, 30, 5):
+        store.delete_files([each.id for each in rows[start : start + 5]])
+    assert loaded == [name] * 3, "after 10, 20 and 30"
+    assert sorted(store.read_files(), key=lambda each: each.path) == sorted(rows[30:], key=lambda each: each.path)
+    store.insert_files(rows[:1])
+    assert len(list(store.read_files())) == 11
