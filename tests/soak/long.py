@@ -65,7 +65,9 @@ def campaign(seconds: float, seed: int, events: int = 0, queries: int = 0) -> Ro
     scale = min(1.0, seconds / FULL_S)
     idle_s = 20.0 if scale > 0.25 else 5.0
     with new_home() as home:
-        daemon = Daemon(home, "--model", str(tiny_model()))
+        # In seconds nothing levels off that begins at leisure: the child that makes thumbnails.
+        thumbnails = str(scale > 0.25).lower()
+        daemon = Daemon(home, "--model", str(tiny_model()), MEMEWATCHD_THUMBNAILS=thumbnails)
         pool = made(home / "pool", 300, seed * 100_000)
         try:
             daemon.start()
