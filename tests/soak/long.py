@@ -284,7 +284,9 @@ def _spent(watched: list[int], seconds: float) -> tuple[float, float]:
     last = [(used(pid), wakes(pid)) for pid in watched]
     span = time.monotonic() - began
     both = list(zip(first, last, strict=True))
-    return sum(b[0] - a[0] for a, b in both) / span, sum(b[1] - a[1] for a, b in both) / span
+    # A thread that ended meanwhile has taken its count with it.
+    woken = sum(count - a[1].get(thread, 0) for a, b in both for thread, count in b[1].items())
+    return sum(b[0] - a[0] for a, b in both) / span, woken / span
 
 
 def used(pid: int) -> float:
@@ -292,12 +294,13 @@ def used(pid: int) -> float:
     return time.clock_gettime((~pid << 3) | 2)  # what clock_getcpuclockid(3) makes
 
 
-def wakes(pid: int) -> int:
-    total = 0
+def wakes(pid: int) -> dict[str, int]:
+    """Of each thread that lives."""
+    found = {}
     for thread in Path(f"/proc/{pid}/task").iterdir():
         try:
             text = (thread / "status").read_text()
         except OSError:
             continue
-        total += int(text.partition("\nvoluntary_ctxt_switches:")[2].split()[0])
-    return total
+        found[thread.name] = int(text.partition("\nvoluntary_ctxt_switches:")[2].split()[0])
+    return found
