@@ -70,9 +70,13 @@ def _neighbour(row: Row, daemon: Guarded) -> None:
             second.wait()
             row.check(second.listed() == daemon.listed(), "a second one on a folder doesn't find what the first has")
         database = daemon.home / ".local" / "state" / "memewatchd" / "index.db"
-        with second.start("--milvus", str(database)):
+        # Not `with`, which would start another.
+        second.start("--milvus", str(database))
+        try:
             row.check(
                 within(60, lambda: second.status()["state"] == "degraded"), "a second one on a .db isn't degraded"
             )
             said = json.dumps(second.status())
             row.check("in use by another program" in said, f"a second one on a .db: {said[:500]}")
+        finally:
+            second.stop()
