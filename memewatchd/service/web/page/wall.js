@@ -49,6 +49,7 @@ const inWords = answer => T.codes[answer.code] || answer.error;
 async function search() {
   asking?.abort();
   const mine = asking = new AbortController();
+  wall.setAttribute("aria-busy", true);
   const body = like ? { like: like.id, limit } : { text: query.value, limit };
   generation = status?.wall.generation ?? null;
   try {
@@ -86,6 +87,7 @@ function draw() {
   $("empty").textContent = nothing ? (query.value || like ? T.nothing : T.empty) : "";
   $("more").hidden = hits.length < limit || limit >= MOST;
   wall.dataset.query = like ? "" : query.value;
+  wall.setAttribute("aria-busy", Boolean(asking));
   announceFound();
 }
 
@@ -392,6 +394,7 @@ function typed() {
   enter = null;
   like = null;
   limit = PAGE;
+  choose(0);  // how far one had walked through other answers means nothing now
   showLike();
   search();
 }
