@@ -8,7 +8,7 @@ import sysconfig
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from machine import CLONE, HOME, HOME_HERE, give_to_user, holds, same
+from machine import CLONE, HOME, HOME_HERE, give_to_user, holds, same, until
 
 from memewatchd import __version__
 
@@ -52,7 +52,7 @@ def check_all(machine: Machine) -> None:
     before, pid = machine.status(), machine.shown("MainPID")
     listed = machine.memewatch("list").stdout
     holds(before["indexed"] > 0, f"{before['indexed']} files")
-    same(running(machine), OLDER, "what runs")
+    runs(machine, OLDER)
     # What an older version had in its drop-in is gone; what the user put beside it stays.
     units = HOME_HERE / ".config/systemd/user"
     drop_ins = units / "memewatchd.service.d"
@@ -62,7 +62,7 @@ def check_all(machine: Machine) -> None:
     put_clone(__version__)
     holds(machine.install(SCRIPT).startswith("0 "), f"version {__version__} is installed over it")
     holds(machine.shown("MainPID") not in (pid, "0"), "the daemon was started anew")
-    same(running(machine), __version__, "what runs")
+    runs(machine, __version__)
     same(machine.memewatch("wait", "--timeout", "120").returncode, 0, "it settles")
     after = machine.status()
     same((after["indexed"], after["failed"]), (before["indexed"], before["failed"]), "the index is kept")
@@ -74,7 +74,13 @@ def check_all(machine: Machine) -> None:
     (drop_ins / "own.conf").unlink()
 
 
-def running(machine: Machine) -> str:
-    """The version that the daemon said when it began."""
-    said = [str(entry["MESSAGE"]) for entry in machine.journal("-n", "40") if " watches " in str(entry["MESSAGE"])]
-    return said[-1].split("memewatchd ")[1].split()[0]
+def runs(machine: Machine, version: str) -> None:
+    """What the daemon said when it began; systemd counts it as started a moment before the journal has that."""
+    until(lambda: said(machine)[-1:] == [version], f"{version} runs, says the journal")
+    print(f"ok: {version} runs", flush=True)
+
+
+def said(machine: Machine) -> list[str]:
+    """The versions that began, the latest last."""
+    entries = [str(entry["MESSAGE"]) for entry in machine.journal("-n", "40")]
+    return [entry.split("memewatchd ")[1].split()[0] for entry in entries if " watches " in entry]
