@@ -2,25 +2,31 @@
 
     python -m benchmarks [--only indexing searching …] [--quick] [--print]
 
-Each program runs by itself, one after the other: let nothing else run meanwhile. --quick is for trying the programs,
-not for figures. Hours in full; all is printed as it comes.
+Each program runs by itself, one after the other: let nothing else run meanwhile. Hours in full; all is printed as it
+comes, and kept in docs/benchmarks.json: with --only, the other sections are what their programs last found, and say of
+which commit. So that is also how to go on after an interruption. --quick is for trying the programs, not for figures:
+it keeps nothing.
 """
 
 from __future__ import annotations
 
 import argparse
 import datetime as dt
+import json
 import os
 import platform
 import subprocess
 import sys
 import tempfile
+from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).resolve().parent
 REPO = HERE.parent
 DOCS = REPO / "docs"
+KEPT = DOCS / "benchmarks.json"
 sys.path.insert(0, str(HERE))
 
 from plot import svg  # noqa: E402 - beside this, as every program here finds it
@@ -36,6 +42,7 @@ PROGRAMS = {
     "scaling": "Past one machine",
     "peers": "Peers",
     "floor": "The floor",
+    "models": "Models",
 }
 QUICK = {
     "indexing": "--count 40 --batches 3 --models bundled b32",
@@ -47,8 +54,8 @@ QUICK = {
     "scaling": "--sizes 3000 --searches 20 --hosts 2 --each 500",
     "peers": "--count 40 --queries 2",
     "floor": "--models bundled b32 --pictures 16 --queries 10 --rounds 2",
+    "models": "--models bundled",
 }
-MODELS = "models"
 
 
 def machine() -> str:
@@ -74,63 +81,59 @@ def commit() -> str:
     return (git("rev-parse", "HEAD") or "no commit") + (" and changes that are not committed" if changed else "")
 
 
-def run(name: str, folder: Path, *, quick: bool) -> Report:
+def run(name: str, *, quick: bool) -> Report:
     """One program; its output is seen as it comes."""
     print(f"\n== {name}", flush=True)
-    file = folder / f"{name}.json"
-    given = QUICK[name].split() if quick else []
-    subprocess.run([sys.executable, str(HERE / f"{name}.py"), "--json", str(file), *given], check=True, cwd=REPO)
-    return Report.read(file)
+    began_with = commit()
+    with tempfile.TemporaryDirectory(prefix="meme-") as temporary:
+        file = Path(temporary) / "found.json"
+        given = QUICK[name].split() if quick else []
+        subprocess.run([sys.executable, str(HERE / f"{name}.py"), "--json", str(file), *given], check=True, cwd=REPO)
+        report = Report.read(file)
+    report.measured = f"{dt.datetime.now(dt.UTC):%Y-%m-%d}, commit {began_with}"
+    return report
 
 
-def models_table() -> str:
-    """What each model costs has a table of its own shape."""
-    print("\n== models", flush=True)
-    done = subprocess.run(
-        [sys.executable, str(HERE / "models.py")], check=True, cwd=REPO, stdout=subprocess.PIPE, text=True
-    )
-    print(done.stdout, flush=True)
-    return done.stdout.strip()
-
-
-def page(reports: dict[str, Report], models: str, plots: dict[str, str]) -> str:
+def page(reports: dict[str, Report], plots: dict[str, str]) -> str:
     """docs/benchmarks.md."""
     about = (
         "Written by `make bench`; not by hand. Every ratio is of two figures measured in the same run by the program "
         "of that name in `benchmarks/`, whose first lines say how. Another machine gives other figures; the ratios "
         "should hold."
     )
-    parts = [
-        "# Benchmarks",
-        about,
-        f"{dt.datetime.now(dt.UTC):%Y-%m-%d}, commit {commit()}.\n\n{machine()}.",
-    ]
+    parts = ["# Benchmarks", about, f"{machine()}."]
     missed = [row.what for report in reports.values() for row in report.rows if not row.holds]
     if missed:
-        parts.append("**Missed:** " + "; ".join(missed) + ".")
+        parts.append("**Missed** (why: [decisions](decisions/missed-bounds.md)): " + "; ".join(missed) + ".")
     for name, report in reports.items():
-        parts += [f"## {PROGRAMS[name]}", "\n".join([HEAD, *(row.line() for row in report.rows)])]
+        parts += [f"## {PROGRAMS[name]}", f"{report.measured}."]
+        if report.rows:
+            parts.append("\n".join([HEAD, *(row.line() for row in report.rows)]))
         parts += [f"![{title}]({plots[title]})" for title in report.curves if title in plots]
         parts += report.notes
-    if models:
-        parts += ["## Models", models]
     return "\n\n".join(parts) + "\n"
 
 
 def main() -> int:
     """Run, then write. A missed bound is told, and is no error: the docs say why."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--only", nargs="+", choices=[*PROGRAMS, MODELS], default=[*PROGRAMS, MODELS])
+    parser.add_argument("--only", nargs="+", choices=PROGRAMS, default=list(PROGRAMS))
     parser.add_argument("--quick", action="store_true", help="small counts, to see whether the programs work")
     parser.add_argument("--print", action="store_true", help="print the page instead of writing it")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="meme-") as temporary:
-        reports = {name: run(name, Path(temporary), quick=options.quick) for name in PROGRAMS if name in options.only}
-    models = models_table() if MODELS in options.only and not options.quick else ""
+    kept: dict[str, Any] = {}
+    if not options.quick and KEPT.exists():
+        kept = json.loads(KEPT.read_text(encoding="utf-8"))
+    for name in PROGRAMS:
+        if name in options.only:
+            kept[name] = asdict(run(name, quick=options.quick))
+            if not options.quick:
+                KEPT.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    reports = {name: Report.of(kept[name]) for name in PROGRAMS if name in kept}
     curves = {title: series for report in reports.values() for title, series in report.curves.items()}
     plots = {title: f"benchmarks-{number}.svg" for number, title in enumerate(curves, 1)}
-    text = page(reports, models, plots)
-    if options.print:
+    text = page(reports, plots)
+    if options.print or options.quick:
         print(text)
     else:
         for title, name in plots.items():

@@ -251,7 +251,6 @@ def measure(
     """A variant over float32: seconds of a round of each, cosines, and the same best."""
     import torch
 
-    from memewatchd.encoders import preprocessing
     from memewatchd.encoders.clip import ClipEncoder
     from memewatchd.encoders.host import BATCH
 
@@ -262,7 +261,7 @@ def measure(
         frames = kept["frames"]
         wanted = {name: kept[name] for name in TOWERS}
     around = changed(other, variant, base)
-    values = preprocessing.pixel_values(plain._processor, list(frames[:BATCH]))  # noqa: SLF001 - ready tensors
+    values = plain._pixels.values(list(frames[:BATCH]))  # noqa: SLF001 - ready tensors
 
     def pictures(encoder: Any) -> None:
         with torch.inference_mode():
@@ -338,10 +337,11 @@ def run(python: str, *given: object) -> dict[str, Any]:
 
 def worker(given: list[str], count: int, rounds: int, *, busy: bool) -> None:
     """Print the figures as JSON."""
+    from memewatchd.encoders import bundled
     from memewatchd.encoders.clip import ClipEncoder
 
     folder, variant, pictures, file, base = (Path(each) for each in given)
-    material.bundled()
+    bundled.register()
     texts = material.queries(count)
     if str(variant) == "reference":
         found = reference(ClipEncoder.load(folder, "floor", device="cpu"), pictures, texts, file)

@@ -29,11 +29,9 @@ def bare(folder: Path, batches: int) -> float:
     """Pictures a second through the picture tower alone; run in a process of its own."""
     import torch
 
-    from memewatchd.encoders.clip import ClipEncoder
     from memewatchd.encoders.host import BATCH
 
-    material.bundled()
-    encoder = ClipEncoder.load(folder, "bare", device="cpu")
+    encoder = material.encoder(folder)
     values = torch.randn(BATCH, 3, encoder.spec.crop, encoder.spec.crop)
     tower = encoder._model.get_image_features  # noqa: SLF001 - bare is without what is ours
     with torch.inference_mode():
@@ -56,11 +54,9 @@ def decoding(pictures: Path, folder: Path) -> float:
     """Pictures a second through the decode children alone, as many as the daemon has."""
     import os
 
-    from memewatchd.encoders.clip import ClipEncoder
     from memewatchd.pictures.pool import DecodePool
 
-    material.bundled()
-    spec = ClipEncoder.load(folder, "spec", device="cpu").spec
+    spec = material.encoder(folder).spec
     files = sorted(pictures.iterdir())
     workers = max(1, min(4, len(os.sched_getaffinity(0))))
     with DecodePool(workers) as pool:

@@ -22,6 +22,8 @@ sys.path[:0] = [str(REPO), str(REPO / "tests" / "plugins")]
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from memewatchd.encoders.two_towers import TwoTowers
+
 # Shares of a meme folder, by rule of thumb.
 FORMATS = ("JPEG",) * 10 + ("PNG",) * 5 + ("WEBP",) * 3 + ("GIF", "BMP")
 SIDES = (300, 1300)
@@ -66,11 +68,17 @@ def clip(folder: Path, patch: int) -> Path:
 
 
 def bundled() -> Path:
-    """The folder of the bundled model, which transformers knows from then on."""
+    """The folder of the bundled model."""
     from memewatchd.encoders import bundled as ours
 
-    ours.register()
     return ours.FOLDER
+
+
+def encoder(folder: Path, name: str = "bare") -> TwoTowers:
+    """A model as the daemon runs it."""
+    from memewatchd.encoders.models import encoder_class
+
+    return encoder_class(folder).load(folder, name, device="cpu")
 
 
 @dataclass(frozen=True)
@@ -86,19 +94,18 @@ def fill(home: Path, count: int, folder: str = "many") -> Index:
 
     What is in the files is no picture: who reads one finds that out, and ``failed`` tells.
     """
-    from memewatchd.encoders.clip import ClipEncoder
     from memewatchd.index.engine import Engine
     from memewatchd.index.state import State, write_state
     from memewatchd.index.store import Store
     from memewatchd.meme import Digest, FileRow, FileStat, new_digest
 
-    encoder = ClipEncoder.load(bundled(), "bundled", device="cpu")
+    model = encoder(bundled(), "bundled")
     root = home / "Memes"
     state = state_dir(home)
     state.mkdir(parents=True, mode=0o700, exist_ok=True)
     (root / folder).mkdir(parents=True, exist_ok=True)
     random = np.random.default_rng(1)
-    vectors = random.standard_normal((count, encoder.dim), dtype=np.float32)
+    vectors = random.standard_normal((count, model.dim), dtype=np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     paths = [root / folder / f"{number:06}.png" for number in range(count)]
     for number, path in enumerate(paths):
@@ -113,7 +120,7 @@ def fill(home: Path, count: int, folder: str = "many") -> Index:
         store = Store(engine)
         store.open_files()
         store.open_words()
-        store.open_pictures(encoder.fingerprint, encoder.dim)
+        store.open_pictures(model.fingerprint, model.dim)
         for start in range(0, count, FILES_ROWS):
             part = range(start, min(count, start + FILES_ROWS))
             store.insert_pictures((digests[n], 0, vectors[n]) for n in part)
@@ -125,8 +132,8 @@ def fill(home: Path, count: int, folder: str = "many") -> Index:
                 for n in part
             )  # fmt: skip
     root_stat = os.stat(root)
-    write_state(state, State(encoder.fingerprint, "bundled", {os.fsencode(root): (root_stat.st_dev, root_stat.st_ino)}))
-    return Index(encoder.fingerprint, vectors)
+    write_state(state, State(model.fingerprint, "bundled", {os.fsencode(root): (root_stat.st_dev, root_stat.st_ino)}))
+    return Index(model.fingerprint, vectors)
 
 
 def state_dir(home: Path) -> Path:

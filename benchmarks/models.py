@@ -1,6 +1,6 @@
 """What each model costs: disk, memory, pictures a second, a query; each against the tutorial's CLIP, in one run.
 
-    python benchmarks/models.py
+    python benchmarks/models.py [--models bundled chinese-clip]
 
 The bundled model is itself. The others are random weights of the published models' shapes in the hub's format (speed
 and size don't depend on what the weights say), loaded and run by the daemon's own encoder, each in a process of its
@@ -19,6 +19,8 @@ import tempfile
 import time
 from pathlib import Path
 from typing import Any
+
+from rows import Report, arguments
 
 REPO = Path(__file__).resolve().parents[1]
 REFERENCE = "clip"
@@ -87,12 +89,10 @@ def measure(folder: Path, name: str) -> dict[str, float]:
     """In a process of its own: what this model takes and does."""
     import numpy as np
 
-    from memewatchd.encoders import bundled
-    from memewatchd.encoders.clip import ClipEncoder
+    from memewatchd.encoders.models import encoder_class
 
-    bundled.register()
     began = time.perf_counter()
-    encoder = ClipEncoder.load(folder, name, device="cpu")
+    encoder = encoder_class(folder).load(folder, name, device="cpu")
     loaded = time.perf_counter() - began
     edge = encoder.spec.crop
     frames = [np.random.default_rng(seed).integers(0, 256, (edge, edge, 3), dtype=np.uint8) for seed in range(BATCH)]
@@ -117,25 +117,41 @@ def measure(folder: Path, name: str) -> dict[str, float]:
 
 def main() -> None:
     """Measure all, one after the other, and print the table."""
-    if len(sys.argv) == 3:
-        print(json.dumps(measure(Path(sys.argv[1]), sys.argv[2])))
+    parser = arguments(__doc__)
+    parser.add_argument("--models", nargs="*", choices=["bundled", *SHAPES], default=["bundled", *SHAPES])
+    parser.add_argument("--one", nargs=2, metavar=("FOLDER", "NAME"), help="measure that, in this process")
+    options = parser.parse_args()
+    if options.one:
+        print(json.dumps(measure(Path(options.one[0]), options.one[1])))
         return
     found: dict[str, dict[str, float]] = {}
-    for name in ("bundled", *SHAPES):
+    for name in dict.fromkeys([*options.models, REFERENCE]):
         with tempfile.TemporaryDirectory() as temporary:
             folder = REPO / "memewatchd/encoders/bundled" if name == "bundled" else write(name, Path(temporary) / name)
-            command = [sys.executable, __file__, str(folder), name]
+            command = [sys.executable, __file__, "--one", str(folder), name]
             done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=REPO)
         found[name] = json.loads(done.stdout.splitlines()[-1])
+    report = Report()
+    report.note(table(found))
+    report.note(
+        f"{os.cpu_count()} CPUs, batches of {BATCH}, median of {ROUNDS}; memory is the encoder's process whole."
+    )
+    report.save(options.json)
+
+
+def table(found: dict[str, dict[str, float]]) -> str:
+    """Of a shape of its own."""
     pace = found[REFERENCE]["pictures_s"]
-    print(f"| model | disk, MB | memory, MB | load, s | pictures/s | of {REFERENCE}'s pace | a query, ms |")
-    print("| --- | --- | --- | --- | --- | --- | --- |")
+    lines = [
+        f"| model | disk, MB | memory, MB | load, s | pictures/s | of {REFERENCE}'s pace | a query, ms |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
     for name, values in found.items():
-        print(
+        lines.append(
             f"| {name} | {values['disk_mb']:.0f} | {values['ram_mb']:.0f} | {values['load_s']:.1f} "
             f"| {values['pictures_s']:.1f} | {values['pictures_s'] / pace:.1f} | {values['query_ms']:.1f} |"
         )
-    print(f"\n{os.cpu_count()} CPUs, batches of {BATCH}, median of {ROUNDS}; memory is the encoder's process whole.")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

@@ -47,9 +47,7 @@ def drops(home: Path, count: int) -> list[float]:
 
 def one_forward() -> float:
     """Seconds for one picture through the picture tower."""
-    from memewatchd.encoders.clip import ClipEncoder
-
-    encoder = ClipEncoder.load(material.bundled(), "bundled", device="cpu")
+    encoder = material.encoder(material.bundled())
     frame = np.random.default_rng(0).integers(0, 256, (encoder.spec.crop, encoder.spec.crop, 3), dtype=np.uint8)
     return middle([material.timed(lambda: encoder.encode_images([frame])) for _ in range(22)][2:])
 

@@ -62,11 +62,13 @@ class Row:
 
 @dataclass
 class Report:
-    """All that one program found. ``curves``: title → series → points (x, y); ``notes``: sentences below the table."""
+    """All that one program found. ``curves``: title → series → points (x, y); ``notes``: sentences below the table;
+    ``measured``: when, and on which commit."""
 
     rows: list[Row] = field(default_factory=list)
     curves: dict[str, dict[str, list[tuple[float, float]]]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    measured: str = ""
 
     def add(self, *rows: Row) -> None:
         """Print as it comes: the whole takes long."""
@@ -84,13 +86,17 @@ class Report:
     def save(self, file: Path | None) -> None:
         """For `make bench`, which puts all together."""
         if file is not None:
-            file.write_text(json.dumps({**asdict(self), "rows": [asdict(row) for row in self.rows]}), encoding="utf-8")
+            file.write_text(json.dumps(asdict(self)), encoding="utf-8")
 
     @classmethod
     def read(cls, file: Path) -> Report:
         """What :meth:`save` wrote."""
-        found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        return cls([Row(**row) for row in found["rows"]], found["curves"], found["notes"])
+        return cls.of(json.loads(file.read_text(encoding="utf-8")))
+
+    @classmethod
+    def of(cls, found: dict[str, Any]) -> Report:
+        """The inverse of :func:`dataclasses.asdict`."""
+        return cls([Row(**row) for row in found["rows"]], found["curves"], found["notes"], found["measured"])
 
 
 def figure(value: float) -> str:

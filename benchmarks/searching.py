@@ -27,11 +27,10 @@ WARM = 10
 
 def bare(home: Path, asked: list[str], index: material.Index) -> list[float]:
     """Seconds for each query: encoded, and its vector searched for in the engine that holds the index."""
-    from memewatchd.encoders.clip import ClipEncoder
     from memewatchd.index.engine import Engine
     from memewatchd.index.store import Store
 
-    encoder = ClipEncoder.load(material.bundled(), "bundled", device="cpu")
+    encoder = material.encoder(material.bundled())
     state = material.state_dir(home)
     times = []
     with Engine.open(str(state / "index.db"), "", state) as engine:

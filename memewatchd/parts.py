@@ -54,9 +54,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from memewatchd.config import Settings
-    from memewatchd.encoders.clip import ClipEncoder
     from memewatchd.encoders.host import Encoder
     from memewatchd.encoders.models import Choice
+    from memewatchd.encoders.two_towers import TwoTowers
     from memewatchd.service.web.server import WebServer
 
 # The mirror comes round at least every ten seconds; a walk over a slow network disk takes longer.
@@ -92,7 +92,7 @@ class Parts:
         limits = Limits()
         self.pool = DecodePool(workers, limits)
         self._dirty = DirtySet(settings.folders)
-        # EncoderHost's Protocol names what it needs; ClipEncoder is known to the thread that loads it only.
+        # EncoderHost's Protocol names what it needs; TwoTowers is known to the thread that loads it only.
         self.host = EncoderHost(self._load_model, on_change=self._dirty.wake)
         self._usage = Usage(settings.state_dir, enabled=settings.learn)
         self.translator = Translator(
@@ -231,7 +231,7 @@ class Parts:
 
     # ---- called by the parts, each in its own thread
 
-    def _load_model(self) -> ClipEncoder:
+    def _load_model(self) -> TwoTowers:
         """The host's text thread."""
         settings = self._settings
         return models.load(

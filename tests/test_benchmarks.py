@@ -14,7 +14,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 REPO = Path(__file__).parents[1]
-PROGRAMS = ("indexing", "searching", "starting", "reaction", "resting", "engines", "scaling", "peers", "floor")
+PROGRAMS = (
+    "indexing",
+    "searching",
+    "starting",
+    "reaction",
+    "resting",
+    "engines",
+    "scaling",
+    "peers",
+    "floor",
+    "models",
+)
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn import functional
 
 from memewatchd.encoders.bundled.efficientnet import FEATURES
-from memewatchd.encoders.bundled.modeling import DrawingHead
+from memewatchd.encoders.bundled.towers import DrawingHead
 from training import phrases
 from training.captions import captions_for
 from training.concepts import load_concepts
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from memewatchd.encoders.bundled.modeling import Words
+    from memewatchd.encoders.bundled.towers import Words
 
 TOWERS = CACHE / "towers.pt"
 

@@ -11,7 +11,7 @@ import torch
 from transformers import AutoImageProcessor, AutoModel, AutoTokenizer
 
 from memewatchd.encoders.bundled import register
-from memewatchd.encoders.bundled.modeling import BundledModel, flatness
+from memewatchd.encoders.bundled.towers import flatness
 from training import views
 from training.backbone import classifier, pretrained_backbone
 from training.concepts import load_concepts
@@ -26,6 +26,8 @@ from training.wordlists import read_classes
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL import Image
+
+    from memewatchd.encoders.bundled.modeling import BundledModel
 
 RESULTS = ROOT / "results.md"
 BATCH = 32

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from memewatchd.encoders.bundled.efficientnet import Convolution
-from memewatchd.encoders.bundled.modeling import BundledModel, Words
+from memewatchd.encoders.bundled.modeling import BundledModel
 from training.backbone import classifier, pretrained_backbone
 from training.captions import chinese_names
 from training.contrast import TOWERS
@@ -28,6 +28,7 @@ from training.words import config, crop, encode, load_tokenizer
 if TYPE_CHECKING:
     from memewatchd.encoders.bundled.configuration import BundledConfig
     from memewatchd.encoders.bundled.efficientnet import EfficientNetLite0, Upper
+    from memewatchd.encoders.bundled.towers import Words
 
 PREPROCESSOR = {
     "image_processor_type": "CLIPImageProcessor",

@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from memewatchd.encoders.bundled.configuration import BundledConfig
 from memewatchd.encoders.bundled.efficientnet import FEATURES, Convolution, Upper
-from memewatchd.encoders.bundled.modeling import DrawingHead
+from memewatchd.encoders.bundled.towers import DrawingHead
 from training import phrases, views
 from training.backbone import pixel_values, pretrained_backbone
 from training.captions import Captions, captions_for

@@ -13,7 +13,7 @@ from torch.nn import functional
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from memewatchd.encoders.bundled.configuration import BundledConfig
-from memewatchd.encoders.bundled.modeling import Words
+from memewatchd.encoders.bundled.towers import Words
 from training.paths import CACHE, SEED, finished, progress
 from training.teacher import TEXTS, VECTORS
 from training.texts import gather

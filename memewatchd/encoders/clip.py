@@ -6,9 +6,6 @@ loads a model does. Nothing here touches the network, and no code that comes wit
 
 from __future__ import annotations
 
-import hashlib
-import json
-import logging
 import os
 import pickle
 from typing import TYPE_CHECKING, Any
@@ -17,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 
-import numpy as np
 import torch
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoImageProcessor, AutoModel, AutoTokenizer
@@ -25,27 +21,19 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.auto.modeling_auto import MODEL_MAPPING
 from transformers.utils import logging as transformers_logging
 
-from memewatchd.encoders import preprocessing, resting
-from memewatchd.encoders.checkpoint import Checkpoint, read_checkpoint
-from memewatchd.encoders.cpu import physical_cores
+from memewatchd.encoders import preprocessing
+from memewatchd.encoders.pixels import Pixels
+from memewatchd.encoders.two_towers import FAMILIES, MAX_TOKENS, Parts, TwoTowers, brief
 from memewatchd.errors import EncoderError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
-    from numpy.typing import NDArray
-
-    from memewatchd.meme import FrameSpec
-
-log = logging.getLogger(__name__)
+    from memewatchd.encoders.checkpoint import Checkpoint
 
 PADDED_FAMILIES = frozenset({"siglip", "siglip2"})
 """Trained on lower-cased text padded to its full length without an attention mask, so they must be asked
 like that. The others mask the padding out (or are causal): leaving it out is exact, and faster."""
-
-MAX_TOKENS = 512
-"""Where neither tokenizer nor model say how long a text may be."""
 
 CHINESE_FAMILIES = frozenset({"chinese_clip"})
 
@@ -54,112 +42,38 @@ _HAN_SAMPLE = "猫狗猪鸭熊笑哭怒吓睡吃喝跑跳抱谁您啥怎喜欢�
 _MOST_TOKENS = 1.5
 """A character of three bytes takes two or three tokens where each byte is one, and one where it is known."""
 
-FAMILIES = "CLIP, Chinese-CLIP, SigLIP and SigLIP 2 (for example --model siglip2)"
 
-_VOLATILE_CONFIG = frozenset({"transformers_version", "_name_or_path", "torch_dtype", "dtype"})
-"""Entries of config.json that say nothing of how vectors come about."""
+class ClipEncoder(TwoTowers):
+    """A model of any family that transformers has."""
 
-
-class ClipEncoder:
-    """A loaded model. Picture and text calls may come from different threads at once.
-
-    ``name``: what people call it. ``fingerprint``: 16 hex digits; vectors of the same fingerprint
-    are comparable. ``dim``: the vectors' length. ``spec``: how frames must be prepared. ``is_english_only``:
-    whether it wasn't made to read Chinese.
-    """
-
-    def __init__(self, name: str, checkpoint: Checkpoint, device: torch.device) -> None:
-        self.name = name
-        self._device = device
-        self._weights = checkpoint.weights
-        folder = checkpoint.folder
-        self._model = _load_model(checkpoint).to(device)
-        self._processor = _load_processor(folder)
-        self._tokenizer = _load_tokenizer(folder)
-        self._text_settings = _text_settings(checkpoint, self._model.config, self._tokenizer)
-        self.spec: FrameSpec = preprocessing.frame_spec(self._processor)
-        self.is_english_only = checkpoint.model_type not in CHINESE_FAMILIES and not knows_han(self._tokenizer)
-        # One picture and one text through both towers: what can't work is found now, not in the first batch.
-        grey = np.full((self.spec.crop, self.spec.crop, 3), 127, dtype=np.uint8)
-        try:
-            image_dim, text_dim = self.encode_images([grey]).shape[1], self.encode_text("a").shape[0]
-        except Exception as error:
-            raise EncoderError(f"the model in {folder} loads, but can't be run: {_brief(error)}") from error
-        if image_dim != text_dim:
-            raise EncoderError(
-                f"the model in {folder} gives pictures {image_dim} dimensions and texts {text_dim}: "
-                f"it isn't a model of the CLIP family. memewatchd uses {FAMILIES}."
-            )
-        self.dim = image_dim
-        self.fingerprint = self._fingerprint(checkpoint)
-
-    @classmethod
-    def load(cls, folder: Path, name: str, device: str = "auto", threads: int | None = None) -> ClipEncoder:
-        """Load the model in ``folder``, which is in the hub's format.
-
-        ``device``: "auto" is CUDA where there is one, else the CPU. ``threads``: for the CPU; None
-        is one for each physical core that this process may use.
-        Raises EncoderError, which says what is missing or wrong, and what to do.
-        """
-        checkpoint = read_checkpoint(folder)
+    @staticmethod
+    def read(checkpoint: Checkpoint) -> Parts:
+        """With all that transformers checks. Raises EncoderError."""
         transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]
         transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-        if device == "cpu":
-            torch.set_num_threads(threads or physical_cores())
-        try:
-            encoder = cls(name, checkpoint, torch.device(device))
-        except EncoderError:
-            raise
-        except torch.OutOfMemoryError as error:
-            raise EncoderError(f"{name} needs more memory than the graphics card has free") from error
-        resting.trim()  # of what loading took for a moment
-        log.info("loaded %s (%s, %d dimensions) on %s", name, checkpoint.model_type, encoder.dim, device)
-        return encoder
+        model = _load_model(checkpoint)
+        processor = _load_processor(checkpoint.folder)
+        tokenizer = _load_tokenizer(checkpoint.folder)
+        settings = _text_settings(checkpoint, model.config, tokenizer)
 
-    def encode_images(self, frames: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
-        """Frames as ``spec`` says, uint8 (crop, crop, 3) each → unit-length float32 (n, dim)."""
-        values = preprocessing.pixel_values(self._processor, frames).to(self._device)
-        with torch.inference_mode():
-            return _unit(self._model.get_image_features(pixel_values=values))
+        def tokens(text: str) -> dict[str, torch.Tensor]:
+            given = tokenizer(
+                [text.lower() if settings["lower"] else text],
+                padding="max_length" if settings["pad"] else False,
+                max_length=settings["max_length"],
+                truncation=True,
+                return_tensors="pt",
+            )
+            return dict(given)
 
-    def encode_text(self, text: str) -> NDArray[np.float32]:
-        """One text, cut where it is longer than the model reads → unit-length float32 (dim,)."""
-        settings = self._text_settings
-        tokens = self._tokenizer(
-            [text.lower() if settings["lower"] else text],
-            padding="max_length" if settings["pad"] else False,
-            max_length=settings["max_length"],
-            truncation=True,
-            return_tensors="pt",
-        ).to(self._device)
-        with torch.inference_mode():
-            vector: NDArray[np.float32] = _unit(self._model.get_text_features(**tokens))[0]
-        return vector
-
-    def rest_pictures(self) -> int:
-        """No picture is expected soon: give the picture tower's memory back, and take it again at the next need.
-
-        Returns the bytes given back; 0 where that wouldn't be worth it. Costs a millisecond; any thread may call it.
-        """
-        resting.trim()
-        if self._device.type != "cpu":
-            return 0
-        return resting.give_back(resting.picture_weights(self._model), self._weights)
-
-    def _fingerprint(self, checkpoint: Checkpoint) -> str:
-        """A hash over all that makes this model's vectors what they are, wherever its files lie."""
-        parts = {
-            "config": {key: value for key, value in checkpoint.config.items() if key not in _VOLATILE_CONFIG},
-            "weights": checkpoint.weights_hash(),
-            "frames": [self.spec.mode, self.spec.resize, self.spec.crop, self.spec.resample],
-            "pixels": preprocessing.settings(self._processor),
-            "text": self._text_settings,
-            "dim": self.dim,
-        }
-        text = json.dumps(parts, sort_keys=True, default=list)
-        return hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+        return Parts(
+            model=model,
+            spec=preprocessing.frame_spec(processor),
+            pixels=Pixels.of(vars(processor)),
+            tokens=tokens,
+            text_settings=settings,
+            is_english_only=checkpoint.model_type not in CHINESE_FAMILIES and not knows_han(tokenizer),
+        )
 
 
 def _load_model(checkpoint: Checkpoint) -> Any:
@@ -175,7 +89,7 @@ def _load_model(checkpoint: Checkpoint) -> Any:
     try:
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:
-        raise EncoderError(f"{folder}/config.json can't be used: {_brief(error)}") from error
+        raise EncoderError(f"{folder}/config.json can't be used: {brief(error)}") from error
     kind = MODEL_MAPPING.get(type(config), None)
     if not (hasattr(kind, "get_image_features") and hasattr(kind, "get_text_features")):
         raise EncoderError(
@@ -203,7 +117,7 @@ def _load_model(checkpoint: Checkpoint) -> Any:
         ) from error
     except (SafetensorError, OSError, EOFError, RuntimeError, ValueError) as error:
         raise EncoderError(
-            f"the weights in {folder} ({names}) can't be read: {_brief(error)}. Fetch them again."
+            f"the weights in {folder} ({names}) can't be read: {brief(error)}. Fetch them again."
         ) from error
     if mismatched := sorted(info["mismatched_keys"]):
         raise EncoderError(
@@ -225,7 +139,7 @@ def _load_processor(folder: Path) -> Any:
             folder, backend="pil", local_files_only=True, trust_remote_code=False
         )
     except Exception as error:
-        raise EncoderError(f"{folder}/preprocessor_config.json can't be used: {_brief(error)}") from error
+        raise EncoderError(f"{folder}/preprocessor_config.json can't be used: {brief(error)}") from error
 
 
 def _load_tokenizer(folder: Path) -> Any:
@@ -233,7 +147,7 @@ def _load_tokenizer(folder: Path) -> Any:
         return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:
         raise EncoderError(
-            f"the tokenizer in {folder} can't be used: {_brief(error)}. Fetch its files again."
+            f"the tokenizer in {folder} can't be used: {brief(error)}. Fetch its files again."
         ) from error
 
 
@@ -262,16 +176,3 @@ def _text_settings(checkpoint: Checkpoint, config: Any, tokenizer: Any) -> dict[
     # SigLIP 2's published checkpoints say do_lower_case, but name a tokenizer class that ignores it.
     lower = padded and tokenizer.init_kwargs.get("do_lower_case", True)
     return {"pad": padded, "lower": bool(lower), "max_length": min(lengths)}
-
-
-def _unit(features: Any) -> NDArray[np.float32]:
-    """Unit-length rows of what ``get_…_features`` gave: a tensor, or an output with it as its pooler's."""
-    tensor: torch.Tensor = getattr(features, "pooler_output", features)
-    vectors: NDArray[np.float32] = torch.nn.functional.normalize(tensor.float(), dim=-1).cpu().numpy()
-    return vectors
-
-
-def _brief(error: Exception) -> str:
-    """The first sentence of what a library said."""
-    lines = str(error).strip().splitlines()
-    return lines[0].split(". ")[0][:300].rstrip(".!") if lines else type(error).__name__

@@ -42,7 +42,7 @@ LOAD_STUCK_AFTER_S = 900.0
 
 
 class Encoder(Protocol):
-    """What the host needs of a model; :class:`memewatchd.encoders.clip.ClipEncoder` is one."""
+    """What the host needs of a model; :class:`memewatchd.encoders.two_towers.TwoTowers` is one."""
 
     @property
     def name(self) -> str: ...

@@ -16,13 +16,13 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from memewatchd.encoders import bundled, hub
-from memewatchd.encoders.checkpoint import missing_files
+from memewatchd.encoders.checkpoint import missing_files, read_checkpoint
 from memewatchd.errors import ConfigError, EncoderError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from memewatchd.encoders.clip import ClipEncoder
+    from memewatchd.encoders.two_towers import TwoTowers
 
 log = logging.getLogger(__name__)
 
@@ -134,7 +134,7 @@ def load(
     say: Callable[[str], None],
     beat: Callable[[], None],
     stopping: Callable[[], bool],
-) -> ClipEncoder:
+) -> TwoTowers:
     """The model itself, downloaded first where it isn't on disk. Takes seconds to hours; imports torch.
 
     ``endpoint``, ``proxy``: the settings, "" if none. ``say`` prints one line for people. ``beat`` is called
@@ -148,11 +148,20 @@ def load(
     if stopping():
         raise EncoderError("memewatchd is stopping")
     beat()
-    bundled.register()
+    kind = encoder_class(folder)
+    beat()
+    return kind.load(folder, choice.name)
+
+
+def encoder_class(folder: Path) -> type[TwoTowers]:
+    """What runs the model in ``folder``. Imports torch, and transformers where that is needed. Raises EncoderError."""
+    if read_checkpoint(folder).model_type == bundled.FAMILY:
+        from memewatchd.encoders.bundled.encoder import BundledEncoder
+
+        return BundledEncoder
     from memewatchd.encoders.clip import ClipEncoder
 
-    beat()
-    return ClipEncoder.load(folder, choice.name)
+    return ClipEncoder
 
 
 def _explicit(model: str, environ: Mapping[str, str]) -> Choice:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from memewatchd.config import Settings
-    from memewatchd.encoders.clip import ClipEncoder
+    from memewatchd.encoders.two_towers import TwoTowers
     from memewatchd.index.state import StateKeeper
     from memewatchd.reindex.builder import Builder
 
@@ -83,7 +83,7 @@ class Candidate:
             self.host.close(timeout)
         self.host = self.builder = None
 
-    def _load(self, choice: Choice, host: EncoderHost) -> ClipEncoder:
+    def _load(self, choice: Choice, host: EncoderHost) -> TwoTowers:
         """The host's text thread."""
         if choice.folder is None:
             require_network(f"the model {choice.name}, which is to be downloaded,")

@@ -11,6 +11,9 @@ from pathlib import Path
 FOLDER = Path(__file__).resolve().parent
 """The model's folder in the hub's format."""
 
+FAMILY = "memewatchd-bundled"
+"""The ``model_type`` in its config.json."""
+
 
 def register() -> None:
     """Make transformers' Auto classes know this family (imports torch and transformers). Doing it twice is fine."""

@@ -6,16 +6,18 @@ from typing import Any
 
 from transformers import PreTrainedConfig
 
+from memewatchd.encoders.bundled import FAMILY
+
 
 class BundledConfig(PreTrainedConfig):  # type: ignore[no-untyped-call]
     """Sizes and constants of :class:`~memewatchd.encoders.bundled.modeling.BundledModel`.
 
     ``gate_flatness`` and ``gate_width`` say where a picture stops looking like a drawing: see
-    :func:`~memewatchd.encoders.bundled.modeling.photograph_gate`. ``pixel_scale`` is the deviation
+    :func:`~memewatchd.encoders.bundled.towers.photograph_gate`. ``pixel_scale`` is the deviation
     that the image processor divides by, in units of 0 to 255.
     """
 
-    model_type = "memewatchd-bundled"
+    model_type = FAMILY
 
     def __init__(
         self,

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +17,9 @@ import torch
 from PIL import Image, ImageDraw
 
 from memewatchd.encoders.bundled import FOLDER, register
-from memewatchd.encoders.bundled.modeling import BundledModel, bigram_ids, flatness, photograph_gate
+from memewatchd.encoders.bundled.modeling import BundledModel
+from memewatchd.encoders.bundled.towers import bigram_ids, flatness, photograph_gate
+from memewatchd.errors import EncoderError
 from training.textures import texture
 
 if TYPE_CHECKING:
@@ -118,17 +124,53 @@ def test_processor_is_pillow_backed_and_squares(processor: Any) -> None:
     assert values[0, :, 80, 80].tolist() == pytest.approx(expected, abs=1e-5)
 
 
-def test_one_clip_loader_serves_it() -> None:
+def test_transformers_gives_the_same() -> None:
+    """memewatchd runs it without transformers: to the bit the same vectors, and the same index goes on."""
+    from memewatchd.encoders.bundled.encoder import BundledEncoder
     from memewatchd.encoders.clip import ClipEncoder
     from memewatchd.meme import FrameSpec
 
     register()
-    encoder = ClipEncoder.load(FOLDER, "bundled", device="cpu", threads=1)
-    assert encoder.spec == FrameSpec("exact", EDGE, EDGE, 3)
-    assert encoder.dim == 384
-    grey = np.full((EDGE, EDGE, 3), 127, np.uint8)
-    assert np.linalg.norm(encoder.encode_images([grey]), axis=1) == pytest.approx([1.0], abs=1e-5)
-    assert np.linalg.norm(encoder.encode_text("a cat")) == pytest.approx(1.0, abs=1e-5)
+    reference = ClipEncoder.load(FOLDER, "bundled", device="cpu", threads=1)
+    encoder = BundledEncoder.load(FOLDER, "bundled", device="cpu", threads=1)
+    assert encoder.spec == reference.spec == FrameSpec("exact", EDGE, EDGE, 3)
+    assert encoder.dim == reference.dim == 384
+    assert encoder.fingerprint == reference.fingerprint
+    assert encoder.is_english_only is reference.is_english_only is False
+    noise = np.random.default_rng(1).integers(0, 256, (3, EDGE, EDGE, 3), dtype=np.uint8)
+    frames = [np.full((EDGE, EDGE, 3), 127, np.uint8), *noise]
+    pictures = encoder.encode_images(frames)
+    assert np.linalg.norm(pictures, axis=1) == pytest.approx([1.0] * 4, abs=1e-5)
+    assert np.array_equal(pictures, reference.encode_images(frames))
+    for text in ("a cat", "不想上班", "生氣", "😀 So Tired", "", "word " * 500):
+        assert np.array_equal(encoder.encode_text(text), reference.encode_text(text)), text
+
+
+def test_it_needs_no_transformers() -> None:
+    """Whose import takes more time and memory than all else."""
+    program = f"""
+import sys
+from pathlib import Path
+from memewatchd.encoders.models import encoder_class
+folder = Path({str(FOLDER)!r})
+encoder = encoder_class(folder).load(folder, "bundled", device="cpu", threads=1)
+encoder.encode_text("a cat")
+print(*sorted({{"transformers", "torch._dynamo", "sympy"}} & sys.modules.keys()))
+"""
+    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=120)
+    assert done.stdout.strip() == ""
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors", "tokenizer.json", "preprocessor_config.json"])
+def test_a_broken_file_is_named_by_its_folder(name: str, tmp_path: Path) -> None:
+    from memewatchd.encoders.bundled.encoder import BundledEncoder
+
+    folder = tmp_path / "model"
+    shutil.copytree(FOLDER, folder, ignore=shutil.ignore_patterns("*.py", "__pycache__"))
+    file = folder / name
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    with pytest.raises(EncoderError, match=re.escape(str(folder))):
+        BundledEncoder.load(folder, "broken", device="cpu", threads=1)
 
 
 def pattern(number: int, edge: int) -> NDArray[np.float32]:
