@@ -22,6 +22,7 @@ import click
 
 from memewatchd import __version__, cache_names, config, offline
 from memewatchd.announce import Announcer, client_command
+from memewatchd.encoders import resting
 from memewatchd.errors import AlreadyRunning, ConfigError, MemewatchError
 from memewatchd.index.state import ensure_private_dir, lock_state
 from memewatchd.parts import Parts
@@ -118,6 +119,7 @@ def _run(settings: Settings) -> int:
     """Until a signal says stop."""
     os.umask(0o077)
     _allow_open_files()
+    resting.share_heaps()
     notifier = Notifier.from_environment()
     inherited = inherited_socket()
     announcing = config.CLIENT_VARIABLE in os.environ or (sys.stdout.isatty() and not notifier.is_active)

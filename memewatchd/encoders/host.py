@@ -16,6 +16,7 @@ from collections import OrderedDict
 from concurrent.futures import Future, InvalidStateError
 from typing import TYPE_CHECKING, Any, Protocol
 
+from memewatchd.encoders import resting
 from memewatchd.errors import EncoderError, MemewatchError
 from memewatchd.priority import yield_disk
 
@@ -35,6 +36,8 @@ BATCH = 4
 CACHED_TEXTS = 1024
 STUCK_AFTER_S = 120.0
 """A thread that hasn't come back from one call for so long is stuck. The slowest machine needs seconds."""
+TRIM_AFTER_S = 30.0
+"""What the last pictures left free on the heap is given back when none has come for so long."""
 REST_AFTER_S = 300.0
 """The picture tower's memory is given back when no picture has come for so long."""
 LOAD_STUCK_AFTER_S = 900.0
@@ -190,7 +193,8 @@ class EncoderHost:
         yield_disk()  # weights that were given back are read again
         worker.rest()
         self._settled.wait()
-        worker.serve(self._encode_images, self._rest_pictures, self._rest_after_s)
+        trim_after_s = min(TRIM_AFTER_S, self._rest_after_s)
+        worker.serve(self._encode_images, [(trim_after_s, resting.trim), (self._rest_after_s, self._rest_pictures)])
 
     def _load_model(self) -> None:
         try:
@@ -293,13 +297,12 @@ class _Worker:
         since = self._busy_since
         return self._thread.is_alive() and (since is None or now - since < limit)
 
-    def serve(
-        self, work: Callable[[Any], Any], idle: Callable[[], None] = lambda: None, idle_s: float | None = None
-    ) -> None:
-        """Do ``work`` on each item, until stopped; and ``idle`` once whenever none has come for ``idle_s`` seconds."""
+    def serve(self, work: Callable[[Any], Any], leisure: Sequence[tuple[float, Callable[[], None]]] = ()) -> None:
+        """Do ``work`` on each item, until stopped. ``leisure``: what is done once whenever no item has come for so many
+        seconds, in their order."""
         while True:
             self.rest()
-            job = self._next(idle, idle_s)
+            job = self._next(leisure)
             if job is None:
                 return
             item, future = job
@@ -319,11 +322,13 @@ class _Worker:
                 with contextlib.suppress(InvalidStateError):
                     future.set_result(result)
 
-    def _next(self, idle: Callable[[], None], idle_s: float | None) -> tuple[Any, Future[Any]] | None:
-        if idle_s is not None:
+    def _next(self, leisure: Sequence[tuple[float, Callable[[], None]]]) -> tuple[Any, Future[Any]] | None:
+        waited_s = 0.0
+        for after_s, act in leisure:
             with contextlib.suppress(queue.Empty):
-                return self._queue.get(timeout=idle_s)
-            idle()
+                return self._queue.get(timeout=after_s - waited_s)
+            act()
+            waited_s = after_s
         return self._queue.get()
 
     def _main(self) -> None:

@@ -16,8 +16,6 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
@@ -25,6 +23,12 @@ log = logging.getLogger(__name__)
 
 WORTH_BYTES = 100 << 20
 """A tower of less than this isn't worth the page faults of the next picture."""
+
+ARENAS = 2
+"""Heaps: glibc makes eight for each processor, one for each thread that finds the others busy, and what is free in one
+is of no use to another."""
+_M_ARENA_MAX = -8
+"""Of mallopt(3)."""
 
 _PICTURE_PARTS = ("vision", "visual", "image")
 """What the names of a picture tower's modules begin with, in every family of transformers."""
@@ -62,6 +66,12 @@ def give_back(tensors: Iterable[Any], files: Iterable[Path], worth: int = WORTH_
     return total
 
 
+def share_heaps() -> None:
+    """Let all threads share a few heaps; to be called before there are any."""
+    with contextlib.suppress(AttributeError):  # not glibc
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, ARENAS)
+
+
 def trim() -> None:
     """Give back what is free on the heap, such as that of the last pictures' activations."""
     with contextlib.suppress(AttributeError):  # not glibc
@@ -80,6 +90,8 @@ def _mappings(files: set[str]) -> Iterator[tuple[int, int]]:
 def _is_written(low: int, length: int) -> bool:
     """Whether a page there is no longer the file's own: what was written (as some models are while they are loaded)
     would be lost. Raises OSError."""
+    import numpy as np  # late: the main thread needn't wait for it
+
     with Path("/proc/self/pagemap").open("rb") as pagemap:
         pagemap.seek(low // mmap.PAGESIZE * 8)
         pages = np.frombuffer(pagemap.read(length // mmap.PAGESIZE * 8), dtype=np.uint64)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from memewatchd.pictures.child import Child
-from memewatchd.pictures.pool import ChildPool
+from memewatchd.pictures.pool import IDLE_S, ChildPool
 from memewatchd.pictures.wire import Limits
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ INSTALL = "pip install 'memewatchd[ocr]'"
 
 # By the clock on the wall far more than by the processor's: it gets the processor when nobody else wants it.
 LIMITS = Limits(cpu_s=120, deadline_s=600.0)
-IDLE_S = 60.0
 # Another number whenever the same picture would be read otherwise: all are then read anew.
 _RULES = 1
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import threading
+from concurrent.futures import CancelledError
 from dataclasses import dataclass
 from typing import Any
 
 from memewatchd.errors import PictureError
 from memewatchd.pictures import wire
-from memewatchd.pictures.child import Child, CrashedError
+from memewatchd.pictures.child import Child
+from memewatchd.pictures.pool import IDLE_S, ChildPool
 
 LIMITS = wire.Limits(cpu_s=60, deadline_s=120.0)
 """Making a GIF of a long animation takes longer than looking at one."""
@@ -27,14 +28,11 @@ class Rendered:
     data: bytes
 
 
-class Renderer:
-    """Starts its child at the first picture. Thread-safe; callers wait for each other."""
+class Renderer(ChildPool[dict[str, Any], Rendered]):
+    """Makes one after another. Its child starts at the first picture, and is let go when none has come for a while."""
 
     def __init__(self, limits: wire.Limits = LIMITS) -> None:
-        self._limits = limits
-        self._lock = threading.Lock()
-        self._child: _RenderChild | None = None
-        self._closed = False
+        super().__init__(1, lambda: RenderChild(limits), name="render", idle_s=IDLE_S)
 
     def look(self, fd: int) -> Rendered:
         """What the picture behind ``fd`` is, without decoding it. Raises PictureError, MemewatchError."""
@@ -48,56 +46,19 @@ class Renderer:
         """All its frames as a GIF. Raises as :meth:`look` does."""
         return self._ask(fd, {"how": "gif", "max_px": max_px})
 
-    def close(self) -> None:
-        """Ends the child, even in the middle of a picture. May be repeated; a later call fails."""
-        self._closed = True
-        child = self._child
-        if child is not None:
-            child.process.kill()  # whoever waits for it then lets go of the lock
-        with self._lock:
-            self._drop()
-
     def _ask(self, fd: int, job: dict[str, Any]) -> Rendered:
-        with self._lock:
-            # A child can die of something that isn't the picture's doing: only what kills two is to blame.
-            for attempt in range(2):
-                if self._closed:
-                    raise PictureError("memewatchd is stopping")
-                if self._child is None:
-                    self._child = _RenderChild(self._limits)
-                    self._child.await_ready()
-                child = self._child
-                try:
-                    rendered = child.render(fd, job)
-                except PictureError:
-                    if child.spent:
-                        self._drop()
-                    raise
-                except CrashedError as crash:
-                    self._drop()
-                    if attempt or crash.final:
-                        raise PictureError(str(crash)) from None
-                except BaseException:
-                    self._drop()
-                    raise
-                else:
-                    if child.spent:
-                        self._drop()
-                    return rendered
-        raise AssertionError("unreachable")
-
-    def _drop(self) -> None:
-        child, self._child = self._child, None
-        if child is not None:
-            child.close()
+        try:
+            return self.ask(fd, job).result()
+        except CancelledError:
+            raise PictureError("memewatchd is stopping") from None
 
 
-class _RenderChild(Child):
+class RenderChild(Child):
     MODULE = "memewatchd.pictures.render"
     NAME = "picture maker"
     DOES = "convert"
 
-    def render(self, fd: int, job: dict[str, Any]) -> Rendered:
+    def answer(self, fd: int, job: dict[str, Any]) -> Rendered:
         """Raises PictureError for what the child says of the picture, CrashedError for what became of it."""
         with self.asking(fd, job) as (reply, deadline):
             count = reply["bytes"]
