@@ -99,6 +99,8 @@ class WordLegs:
 
     def _ranked(self, query: Query) -> dict[str, float]:
         """Texts that Milvus ranks first and that are near enough: it knows words that no piece of the query is in."""
+        if not self._folded:
+            return {}
         try:
             hits = self._by_rank(query.text, MOST_RANKED)
         except MemewatchError:

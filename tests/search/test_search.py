@@ -371,10 +371,18 @@ def test_the_look_is_searched_for_while_the_words_are() -> None:
         return []
 
     index.search_words = search_words  # type: ignore[method-assign]
-    answer = ask(Searcher(model, index, catalog_of(FILES)), "angry cat")
+    catalog = catalog_of(FILES)
+    catalog.put_words(PictureWords(Digest("b"), "one does not simply walk", "reader"))
+    answer = ask(Searcher(model, index, catalog), "angry cat")
     assert (seen, model.asked) == ([1], ["angry cat"])
     assert len(index.asked) == 1, "and not a second time"
     assert answer.hits
+
+
+def test_milvus_is_not_asked_for_words_where_none_were_read() -> None:
+    index = FakeIndex(SCORES)
+    index.search_words = None  # type: ignore[assignment]
+    assert ask(Searcher(FakeModel(), index, catalog_of(FILES)), "angry cat").hits
 
 
 def test_what_is_searched_for_too_early_harms_nobody() -> None:
