@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Protocol
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -11,8 +12,8 @@ from memewatchd.meme import MAX_FRAMES
 from memewatchd.search.ranking import Look
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
-    from concurrent.futures import Future
+    from collections.abc import Callable, Collection, Iterable, Sequence
+    from concurrent.futures import Executor
 
     from numpy.typing import NDArray
 
@@ -28,6 +29,9 @@ MOST_NAMED = 500
 MOST_ALLOWED = 2_048
 # How much of an unwanted text's vector is taken away: half, so that what was asked for still leads.
 MINUS_SHARE = 0.5
+
+_A = TypeVar("_A")
+_B = TypeVar("_B")
 
 
 class TextEncoder(Protocol):
@@ -59,6 +63,29 @@ class Names(Protocol):
     def vectors(self) -> set[Digest]: ...
 
 
+def then(first: Future[_A], pool: Executor, work: Callable[[_A], _B]) -> Future[_B]:
+    """What ``work`` makes of what ``first`` gives, in ``pool``, as soon as that is there: no other thread has to wake
+    in between. To cancel it is to cancel ``first``."""
+    second: Future[_B] = Future()
+
+    def begin(done: Future[_A]) -> None:
+        if second.set_running_or_notify_cancel():
+            try:
+                pool.submit(end, done.result())
+            except BaseException as error:  # noqa: BLE001 - it failed, or the pool is closed: somebody waits for it
+                second.set_exception(error)
+
+    def end(value: _A) -> None:
+        try:
+            second.set_result(work(value))
+        except BaseException as error:  # noqa: BLE001 - as above
+            second.set_exception(error)
+
+    second.add_done_callback(lambda _: second.cancelled() and first.cancel())
+    first.add_done_callback(begin)
+    return second
+
+
 class LookLeg:
     """Files that look like what is asked for. But for :meth:`vector` it blocks; any thread may call."""
 
@@ -80,8 +107,18 @@ class LookLeg:
         vector = np.sum(wanted, axis=0) if wanted else np.float32(0)
         for words in minus:
             vector = vector - MINUS_SHARE * await of(words)
-        length = float(np.linalg.norm(vector))
-        return np.asarray(vector / length if length else vector, np.float32)
+        return _unit(vector)
+
+    def of_text(
+        self, text: str, limit: int, pool: Executor, work: Callable[[NDArray[np.float32], dict[bytes, Look]], _B]
+    ) -> Future[_B]:
+        """What ``work`` makes of the vector of ``text`` and of what :meth:`nearest` finds for it, all in ``pool``."""
+
+        def find(vector: NDArray[np.float32]) -> _B:
+            vector = _unit(vector)
+            return work(vector, self.nearest(vector, limit, None))
+
+        return then(self._encoder.encode_text(text), pool, find)
 
     def nearest(self, vector: NDArray[np.float32], limit: int, allowed: set[bytes] | None) -> dict[bytes, Look]:
         """Path → look of the nearest ``limit`` files; of all that are allowed, where those are few."""
@@ -122,3 +159,9 @@ class LookLeg:
 
     def _digests(self, paths: Iterable[bytes]) -> set[Digest]:
         return {row.digest for row in map(self._names.get, paths) if row is not None}
+
+
+def _unit(vector: Any) -> NDArray[np.float32]:
+    """Of unit length, but for one of zeros."""
+    length = float(np.linalg.norm(vector))
+    return np.asarray(vector / length if length else vector, np.float32)

@@ -166,7 +166,7 @@ class Searcher:
         early = None
         if not (query.filters or query.minus or like) and self._may_be_as_typed(query):
             # While words are searched for, the look is, too: nearly always it is asked for in just these words.
-            early = asyncio.ensure_future(self._early(query.text, limit))
+            early = self._early(query.text, limit, min_score, passes)
         try:
             found, text = await self._in_pool(self._words, query, passes, typing)
             while not (self._encoder.ready and self._is_active()):
@@ -180,9 +180,9 @@ class Searcher:
                 text = None
             if text is None:
                 text = await self._in_pool(self._asked, query, found, typing)
-            allowed = None
+            allowed, by_look = None, None
             if early is not None and text == query.text:
-                vector, similar = await early
+                vector, similar, by_look = await early
             else:
                 minus = [await self._in_pool(self._translate, words, typing) for words in query.minus]
                 examples = await self._in_pool(self._examples, like) if like else []
@@ -196,7 +196,9 @@ class Searcher:
         # Who filters has said what may be shown; and where a word is found, the question has an answer.
         chosen = min_score is not None or bool(like or query.minus or query.filters or found.matches)
         if not chosen and not self._is_any(vector, [*similar.values(), *others]):
-            similar, others = {}, []
+            similar, others, by_look = {}, [], []
+        if by_look is not None and not (found.matches or others):
+            return Answer(by_look)
 
         def ranked() -> list[Hit]:
             looks = similar | self._look.of(vector, found.matches.keys() - similar.keys(), allowed)
@@ -213,9 +215,17 @@ class Searcher:
             return False
         return query.text.isascii() or self._encoder.is_english_only is False
 
-    async def _early(self, text: str, limit: int) -> tuple[NDArray[np.float32], dict[bytes, Look]]:
-        vector = await self._look.vector(text, [], [])
-        return vector, await self._in_pool(self._look.nearest, vector, limit, None)
+    def _early(
+        self, text: str, limit: int, min_score: float | None, passes: Callable[[FileRow], bool]
+    ) -> asyncio.Future[tuple[NDArray[np.float32], dict[bytes, Look], list[Hit]]]:
+        """The vector of ``text``, what looks like it, and the hits that this makes where nothing is found by words."""
+
+        def find(
+            vector: NDArray[np.float32], similar: dict[bytes, Look]
+        ) -> tuple[NDArray[np.float32], dict[bytes, Look], list[Hit]]:
+            return vector, similar, self._ranked({}, similar, limit, min_score, passes)
+
+        return asyncio.wrap_future(self._look.of_text(text, limit, self._pool, find))
 
     def _words(self, query: Query, passes: Callable[[FileRow], bool], typing: bool) -> tuple[Found, str | None]:
         """What is found by words, and :meth:`_asked`; None while the model isn't there."""
