@@ -29,9 +29,11 @@ def bare(folder: Path, batches: int) -> float:
     """Pictures a second through the picture tower alone; run in a process of its own."""
     import torch
 
+    from memewatchd.encoders.cpu import physical_cores
     from memewatchd.encoders.host import BATCH
 
     encoder = material.encoder(folder)
+    torch.set_num_threads(physical_cores())
     values = torch.randn(BATCH, 3, encoder.spec.crop, encoder.spec.crop)
     tower = encoder._model.get_image_features  # noqa: SLF001 - bare is without what is ours
     with torch.inference_mode():

@@ -9,6 +9,7 @@ import dataclasses
 import hashlib
 import json
 import logging
+import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
@@ -65,9 +66,14 @@ class TwoTowers:
     whether it wasn't made to read Chinese.
     """
 
-    def __init__(self, name: str, checkpoint: Checkpoint, device: torch.device) -> None:
+    TEXT_THREADS: int | None = None
+    """For the text tower on a CPU, where it is too small to be shared by as many as the picture tower."""
+
+    def __init__(self, name: str, checkpoint: Checkpoint, device: torch.device, threads: int = 1) -> None:
         self.name = name
         self._device = device
+        self._threads = threads
+        self._of_thread = threading.local()
         self._weights = checkpoint.weights
         folder = checkpoint.folder
         parts = self.read(checkpoint)
@@ -104,10 +110,8 @@ class TwoTowers:
         checkpoint = read_checkpoint(folder)
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
-        if device == "cpu":
-            torch.set_num_threads(threads or physical_cores())
         try:
-            encoder = cls(name, checkpoint, torch.device(device))
+            encoder = cls(name, checkpoint, torch.device(device), threads or physical_cores())
         except EncoderError:
             raise
         except torch.OutOfMemoryError as error:
@@ -118,12 +122,14 @@ class TwoTowers:
 
     def encode_images(self, frames: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
         """Frames as ``spec`` says, uint8 (crop, crop, 3) each → unit-length float32 (n, dim)."""
+        self._use_threads(self._threads)
         values = self._pixels.values(frames).to(self._device)
         with torch.inference_mode():
             return _unit(self._model.get_image_features(pixel_values=values))
 
     def encode_text(self, text: str) -> NDArray[np.float32]:
         """One text, cut where it is longer than the model reads → unit-length float32 (dim,)."""
+        self._use_threads(self.TEXT_THREADS or self._threads)
         tokens = {key: value.to(self._device) for key, value in self._tokens(text).items()}
         with torch.inference_mode():
             vector: NDArray[np.float32] = _unit(self._model.get_text_features(**tokens))[0]
@@ -138,6 +144,12 @@ class TwoTowers:
         if self._device.type != "cpu":
             return 0
         return resting.give_back(resting.picture_weights(self._model), self._weights)
+
+    def _use_threads(self, count: int) -> None:
+        """torch's threads, for what the calling thread does from now on: OpenMP counts them for each caller."""
+        if self._device.type == "cpu" and getattr(self._of_thread, "count", 0) != count:
+            torch.set_num_threads(count)
+            self._of_thread.count = count
 
     def _fingerprint(self, checkpoint: Checkpoint, parts: Parts) -> str:
         """A hash over all that makes this model's vectors what they are, wherever its files lie."""

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 class BundledEncoder(TwoTowers):
     """The model that ships, or another that the training made. Vectors and fingerprint are those of transformers."""
 
+    TEXT_THREADS = 1  # products of a row and a small matrix: to wake another thread takes longer
+
     @staticmethod
     def read(checkpoint: Checkpoint) -> Parts:
         """Raises EncoderError."""

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -144,6 +145,28 @@ def test_transformers_gives_the_same() -> None:
     assert np.array_equal(pictures, reference.encode_images(frames))
     for text in ("a cat", "不想上班", "生氣", "😀 So Tired", "", "word " * 500):
         assert np.array_equal(encoder.encode_text(text), reference.encode_text(text)), text
+
+
+def test_each_tower_has_its_own_threads() -> None:
+    """However the calls come: what one thread asks of torch isn't what another gets."""
+    from memewatchd.encoders.bundled.encoder import BundledEncoder
+
+    encoder = BundledEncoder.load(FOLDER, "bundled", device="cpu", threads=2)
+    counts = {}
+
+    def ask(name: str) -> None:
+        if name == "pictures":
+            encoder.encode_images([np.zeros((EDGE, EDGE, 3), np.uint8)])
+        else:
+            encoder.encode_text("a cat")
+        counts[name] = torch.get_num_threads()
+
+    for order in (("pictures", "words"), ("words", "pictures")):
+        for name in order:
+            thread = threading.Thread(target=ask, args=(name,))
+            thread.start()
+            thread.join()
+        assert counts == {"pictures": 2, "words": 1}
 
 
 def test_it_needs_no_transformers() -> None:
