@@ -19,6 +19,7 @@ export TORCH_INDEX PYTHON
 BIN := .venv/bin
 WITH_PYTHON = python=$$(sh packaging/python.sh) && exec "$$python"
 SET_UP = $(WITH_PYTHON) packaging/bootstrap.py
+FOR_TRAINING = $(BIN)/python -c 'import resvg_py' 2>/dev/null || $(BIN)/python -m pip install --quiet --requirement training/requirements.txt
 
 .PHONY: help run test lint check bench setup install-service uninstall-service lock train-bundled eval-bundled eval-search soak soak-systemd soak-packages generated deb release-check
 
@@ -59,18 +60,21 @@ uninstall-service: ## take that back (settings and index stay)
 lock: ## resolve again what setup.cfg asks for (needs uv: pip install uv)
 	@exec $(BIN)/python packaging/lock.py
 
-train-bundled: ## make the bundled model again, from scratch
+train-bundled: ## make the bundled model again, from scratch (hours; needs npm and apt-get once)
 	@($(SET_UP) test)
+	@$(FOR_TRAINING)
 	@exec $(BIN)/python -m training
 
-eval-bundled: ## measure the bundled model
+eval-bundled: ## measure the bundled model (half an hour; needs npm and apt-get once)
 	@($(SET_UP) test)
+	@$(FOR_TRAINING)
+	@$(BIN)/python -m training --until draw
 	@exec $(BIN)/python -m training.evaluate
 
 eval-search: ## measure what the search finds, on a meme set of its own (minutes; needs npm and apt-get once)
 	@($(SET_UP) run)
 	@($(SET_UP) test)
-	@$(BIN)/python -c 'import resvg_py' 2>/dev/null || $(BIN)/python -m pip install --quiet --requirement training/requirements.txt
+	@$(FOR_TRAINING)
 	@exec $(BIN)/python -m benchmarks.search --sweep
 
 soak: ## try hard to break it for SOAK_MINUTES, and write docs/reliability.md; more of it as root
