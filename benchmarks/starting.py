@@ -2,9 +2,9 @@
 
     python benchmarks/starting.py [--rounds 5] [--files 20000]
 
-The search is compared with a process that only imports torch and transformers and loads the same model; the restart
-with one that opens the same engine, reads all rows' stat fields and walks the folders with os.scandir and stat. All
-are timed from the start of their process, in turns.
+The search is compared with a process that only imports torch and transformers and loads the same model, and with one
+that loads it as the daemon does, without transformers; the restart with one that opens the same engine, reads all rows'
+stat fields and walks the folders with os.scandir and stat. All are timed from the start of their process, in turns.
 """
 
 from __future__ import annotations
@@ -33,6 +33,11 @@ folder = str(bundled.FOLDER)
 AutoModel.from_pretrained(folder, dtype=torch.float32)
 AutoImageProcessor.from_pretrained(folder, backend="pil")
 AutoTokenizer.from_pretrained(folder)
+"""
+OURS = """
+from memewatchd.encoders.bundled import FOLDER
+from memewatchd.encoders.models import encoder_class
+encoder_class(FOLDER).load(FOLDER, "bundled", device="cpu")
 """
 WALK = """
 import os, sys
@@ -105,9 +110,10 @@ def starts(report: Report, home: Path, rounds: int) -> None:
     daemon = Daemon(home, "--model", "bundled", MEMEWATCHD_WORDS="true")
     with daemon:
         daemon.wait()
-    status, search, load = [], [], []
+    status, search, load, ours = [], [], [], []
     for number in range(rounds):
         load.append(bare(LOAD))
+        ours.append(bare(OURS))
         began = time.perf_counter()
         status.append(first_status(daemon))
         hits = daemon.search(f"a yellow circle, {number}")
@@ -117,6 +123,7 @@ def starts(report: Report, home: Path, rounds: int) -> None:
     report.add(
         Row("start to the first answered status, over 0.3 s", middle(status), STATUS_S, "s", at_most=1.0),
         Row("start to the first answered search, over load alone", middle(search), middle(load), "s", at_most=1.1),
+        Row("the same, over load alone without transformers", middle(search), middle(ours), "s"),
     )
 
 

@@ -155,6 +155,9 @@ def load(
 
 def encoder_class(folder: Path) -> type[TwoTowers]:
     """What runs the model in ``folder``. Imports torch, and transformers where that is needed. Raises EncoderError."""
+    # Read when torch is first imported. Threads of OpenMP that wait for each other would spin: where somebody else uses
+    # the processor, too, a query then takes five times as long.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if read_checkpoint(folder).model_type == bundled.FAMILY:
         from memewatchd.encoders.bundled.encoder import BundledEncoder
 
