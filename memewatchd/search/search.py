@@ -197,15 +197,16 @@ class Searcher:
         chosen = min_score is not None or bool(like or query.minus or query.filters or found.matches)
         if not chosen and not self._is_any(vector, [*similar.values(), *others]):
             similar, others, by_look = {}, [], []
+        searched = text if text != query.text else ""
         if by_look is not None and not (found.matches or others):
-            return Answer(by_look)
+            return Answer(by_look, searched=searched)
 
         def ranked() -> list[Hit]:
             looks = similar | self._look.of(vector, found.matches.keys() - similar.keys(), allowed)
             return self._ranked(found.matches, looks, limit, min_score, passes)
 
         hits = await self._in_pool(ranked)
-        return Answer(_among(hits, others)[:limit], searched=text if text != query.text else "")
+        return Answer(_among(hits, others)[:limit], searched=searched)
 
     def _may_be_as_typed(self, query: Query) -> bool:
         """Whether the model is likely to be asked in just these words, and they are no pinyin, and not translated."""

@@ -337,6 +337,20 @@ def test_what_looks_like_nothing_is_no_hit() -> None:
     assert found("xyz", min_score=0.35) == ["IMG_1.png"], "whoever gives a score decides alone"
 
 
+def test_what_was_searched_is_said_even_where_nothing_is_found() -> None:
+    class Never:
+        current = Calibration(np.zeros((2, 4), np.float32), least=1e9)
+
+    searcher = Searcher(
+        FakeModel(),
+        FakeIndex(SCORES),
+        catalog_of(FILES),
+        translate=lambda text, _: f"<{text}>",
+        calibrator=cast("Calibrator", Never()),
+    )
+    assert ask(searcher, "xyz") == Answer([], searched="<xyz>")
+
+
 def test_what_is_used_rises_among_near_equals_only() -> None:
     scores = {"a": 0.300, "b": 0.305, "c": 0.4}
     weights = {Digest("a"): 0.9}
