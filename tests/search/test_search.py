@@ -348,7 +348,8 @@ def test_what_was_searched_is_said_even_where_nothing_is_found() -> None:
         translate=lambda text, _: f"<{text}>",
         calibrator=cast("Calibrator", Never()),
     )
-    assert ask(searcher, "xyz") == Answer([], searched="<xyz>")
+    answer = ask(searcher, "xyz")
+    assert (answer.hits, answer.searched) == ([], "<xyz>")
 
 
 def test_what_is_used_rises_among_near_equals_only() -> None:
