@@ -97,6 +97,8 @@ class Engine:
         except StoreError:
             raise
         except Exception as error:
+            if self._lite is not None:
+                self._lite.trim_log()
             translated = self._translate(doing, error)
             if translated is None:
                 if client is self._client:

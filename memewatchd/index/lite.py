@@ -41,6 +41,8 @@ then waits for a poller of its own, when all is written and served."""
 ORPHAN_S = 15.0
 """How long to wait for the child of a daemon that was killed; it may take those 10 s too."""
 
+LOG_BYTES = 1 << 20
+
 _BLOCKED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 _sockets = itertools.count(1)
@@ -60,6 +62,7 @@ class LiteServer:
         """Whether the file can only be what we wrote; one elsewhere may be anybody's, named by mistake."""
         self._run_fd: int | None = None
         self._lock_fd: int | None = None
+        self._errors_fd: int | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._owned = False
 
@@ -71,6 +74,13 @@ class LiteServer:
     def alive(self) -> bool:
         """Whether the child runs."""
         return self._process is not None and self._process.poll() is None
+
+    def trim_log(self) -> None:
+        """Empty the child's log where it has grown: one error again and again would fill the disk. Only what it said
+        before it listened is of use."""
+        with contextlib.suppress(OSError):  # it has just been stopped
+            if self._errors_fd is not None and os.fstat(self._errors_fd).st_size > LOG_BYTES:
+                os.ftruncate(self._errors_fd, 0)
 
     def commits(self) -> int:
         """SQLite's own count of the transactions that have reached the file; -1 while that can't be read."""
@@ -131,6 +141,9 @@ class LiteServer:
                 self._process.kill()
                 self._process.wait()
             self._process = None
+        if self._errors_fd is not None:
+            os.close(self._errors_fd)
+            self._errors_fd = None
         if self._run_fd is not None:
             os.close(self._run_fd)
             self._run_fd = None
@@ -185,7 +198,8 @@ class LiteServer:
         environment["RUST_LOG"] = "off"
         environment.setdefault("MALLOC_ARENA_MAX", "2")  # 10 MB less, and no slower
         environment["GLOG_minloglevel"] = "2"  # errors; by itself it writes a kilobyte for each search, for ever
-        errors_fd = os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        # Appending, so that what is written after it was emptied begins anew.
+        self._errors_fd = os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         # The mask is this thread's alone; the child inherits it. Its own session keeps the terminal's
         # Ctrl-C and hang-up away, the mask a SIGTERM for our whole control group.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, _BLOCKED)
@@ -193,8 +207,8 @@ class LiteServer:
             self._process = subprocess.Popen(
                 [program, self.file, f"unix:{name}", "ERROR", self.file.with_name(f".{self.file.name}.lock")],
                 stdin=subprocess.DEVNULL,
-                stdout=errors_fd,
-                stderr=errors_fd,
+                stdout=self._errors_fd,
+                stderr=self._errors_fd,
                 cwd=self._run_dir,
                 env=environment,
                 umask=0o077,
@@ -202,7 +216,6 @@ class LiteServer:
             )
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
-            os.close(errors_fd)
         # A socket's address has 108 bytes, and gRPC unescapes it: so the child binds a name in its working
         # folder, and we go through a descriptor of that folder, wherever it lies and whatever it is called.
         address = f"/proc/self/fd/{self._run_fd}/{name}"

@@ -257,6 +257,21 @@ def test_the_child_ends_when_we_are_killed_and_the_next_start_is_clean(
     assert eventually(lambda: not runs(child))
 
 
+def test_a_log_of_errors_does_not_grow_for_ever(lite: Engine, state_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Milvus Lite complains of each search for words among none: a million left 160 MB."""
+    monkeypatch.setattr(lite_module, "LOG_BYTES", 1000)
+    store = Store(lite, "t_")
+    store.open_words()
+    (log,) = state_dir.glob("milvus-lite-*/stderr.log")
+    sizes = []
+    for _ in range(30):
+        store.search_words("cat", 5)
+        sizes.append(log.stat().st_size)
+    assert max(sizes) > 1000 - 400, "it complains"
+    assert max(sizes) < 1000 + 400
+    assert sizes != sorted(sizes), "and begins anew"
+
+
 def test_a_file_in_use_is_refused_and_its_user_not_disturbed(
     other: Callable[[], tuple[subprocess.Popen[str], int]], state_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
