@@ -104,7 +104,7 @@ def page(reports: dict[str, Report], plots: dict[str, str]) -> str:
     parts = ["# Benchmarks", about, f"{machine()}."]
     missed = [row.what for report in reports.values() for row in report.rows if not row.holds]
     if missed:
-        parts.append("**Missed** (why: [decisions](decisions/missed-bounds.md)): " + "; ".join(missed) + ".")
+        parts.append("**Missed:** " + "; ".join(missed) + ".")
     for name, report in reports.items():
         parts += [f"## {PROGRAMS[name]}", f"{report.measured}."]
         if report.rows:
