@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 LIMIT = 20
 WARM = 10
+CALM_S = 15.0
+"""By then what the daemon does at leisure after a start is done."""
 
 
 def bare(home: Path, asked: list[str], index: material.Index) -> list[float]:
@@ -70,6 +72,7 @@ def by_size(report: Report, base: Path, size: int, count: int) -> None:
     with Daemon(home, "--model", "bundled") as daemon:
         with material.connected(daemon.socket) as ask:
             ask(op="wait")
+        time.sleep(CALM_S)
         asked_of(daemon.socket, material.queries(WARM, seed=9))
         ours = asked_of(daemon.socket, asked)
         status = daemon.status()
