@@ -155,8 +155,8 @@ def load(
 
 def encoder_class(folder: Path) -> type[TwoTowers]:
     """What runs the model in ``folder``. Imports torch, and transformers where that is needed. Raises EncoderError."""
-    # Read when torch is first imported: how long OpenMP's threads spin while they wait for each other. By default that is
-    # for milliseconds, in the way of whoever else wants the processor; not at all, and a small model loses a third of
+    # Read when torch is first imported: how long OpenMP's threads spin while they wait for each other. By default it is
+    # milliseconds, in the way of whoever else wants the processor; where it is nothing, a small model loses a third of
     # its pace.
     os.environ.setdefault("GOMP_SPINCOUNT", "20000")
     if read_checkpoint(folder).model_type == bundled.FAMILY:

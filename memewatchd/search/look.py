@@ -110,15 +110,24 @@ class LookLeg:
         return _unit(vector)
 
     def of_text(
-        self, text: str, limit: int, pool: Executor, work: Callable[[NDArray[np.float32], dict[bytes, Look]], _B]
-    ) -> Future[_B]:
-        """What ``work`` makes of the vector of ``text`` and of what :meth:`nearest` finds for it, all in ``pool``."""
+        self,
+        text: str,
+        limit: int,
+        pool: Executor,
+        meanwhile: Callable[[], _A],
+        work: Callable[[NDArray[np.float32], dict[bytes, Look]], _B],
+    ) -> tuple[Future[_A], Future[_B]]:
+        """What ``work`` makes of the vector of ``text`` and of what :meth:`nearest` finds for it, all in ``pool``; and
+        before it what ``meanwhile`` gives, which is done while Milvus searches: while the vector is made it would only
+        be in the way, as both want the interpreter."""
 
         def find(vector: NDArray[np.float32]) -> _B:
             vector = _unit(vector)
             return work(vector, self.nearest(vector, limit, None))
 
-        return then(self._encoder.encode_text(text), pool, find)
+        encoded = self._encoder.encode_text(text)
+        found = then(encoded, pool, find)
+        return then(encoded, pool, lambda _: meanwhile()), found
 
     def nearest(self, vector: NDArray[np.float32], limit: int, allowed: set[bytes] | None) -> dict[bytes, Look]:
         """Path → look of the nearest ``limit`` files; of all that are allowed, where those are few."""

@@ -22,7 +22,7 @@ from memewatchd.search.ranking import Hit, Look, rank
 from memewatchd.search.syllables import plain_letters, split
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -164,11 +164,14 @@ class Searcher:
     ) -> Answer:
         passes = self._filter(query)
         early = None
+        by_words = functools.partial(self._words, query, passes, typing)
         if not (query.filters or query.minus or like) and self._may_be_as_typed(query):
             # While words are searched for, the look is, too: nearly always it is asked for in just these words.
-            early = self._early(query.text, limit, min_score, passes)
+            words, early = self._early(query.text, limit, min_score, passes, by_words)
+        else:
+            words = self._in_pool(by_words)
         try:
-            found, text = await self._in_pool(self._words, query, passes, typing)
+            found, text = await words
             while not (self._encoder.ready and self._is_active()):
                 failed = self._encoder.failed or self._problem()
                 if found.matches:
@@ -217,16 +220,23 @@ class Searcher:
         return query.text.isascii() or self._encoder.is_english_only is False
 
     def _early(
-        self, text: str, limit: int, min_score: float | None, passes: Callable[[FileRow], bool]
-    ) -> asyncio.Future[tuple[NDArray[np.float32], dict[bytes, Look], list[Hit]]]:
-        """The vector of ``text``, what looks like it, and the hits that this makes where nothing is found by words."""
+        self,
+        text: str,
+        limit: int,
+        min_score: float | None,
+        passes: Callable[[FileRow], bool],
+        by_words: Callable[[], _Result],
+    ) -> tuple[Awaitable[_Result], asyncio.Future[tuple[NDArray[np.float32], dict[bytes, Look], list[Hit]]]]:
+        """What is found by words, and: the vector of ``text``, what looks like it, and the hits that this makes where
+        nothing is found by words."""
 
         def find(
             vector: NDArray[np.float32], similar: dict[bytes, Look]
         ) -> tuple[NDArray[np.float32], dict[bytes, Look], list[Hit]]:
             return vector, similar, self._ranked({}, similar, limit, min_score, passes)
 
-        return asyncio.wrap_future(self._look.of_text(text, limit, self._pool, find))
+        words, look = self._look.of_text(text, limit, self._pool, by_words, find)
+        return asyncio.wrap_future(words), asyncio.wrap_future(look)
 
     def _words(self, query: Query, passes: Callable[[FileRow], bool], typing: bool) -> tuple[Found, str | None]:
         """What is found by words, and :meth:`_asked`; None while the model isn't there."""
@@ -315,8 +325,8 @@ class Searcher:
         row = self._names.get(path)
         return 0.0 if row is None else self._weight(row.digest)
 
-    async def _in_pool(self, work: Callable[..., _Result], *arguments: object) -> _Result:
-        return await asyncio.get_running_loop().run_in_executor(self._pool, functools.partial(work, *arguments))
+    def _in_pool(self, work: Callable[..., _Result], *arguments: object) -> asyncio.Future[_Result]:
+        return asyncio.get_running_loop().run_in_executor(self._pool, functools.partial(work, *arguments))
 
 
 def _among(ours: list[Hit], others: Sequence[Hit]) -> list[Hit]:
