@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 LIMIT = 20
 WARM = 10
+GROUP, PAUSE_S = 10, 0.1
+SOME_READ = 50
 CALM_S = 15.0
 """By then what the daemon does at leisure after a start is done."""
 
@@ -102,17 +104,19 @@ def while_busy(report: Report, base: Path, pictures: int, count: int, *, words: 
     ):
         ask(op="wait")
         if words:
+            # From the first words on Milvus is asked for words as well: so it shall be in both.
+            daemon.until(lambda: daemon.status()["words_pending"] < pictures - SOME_READ, "some are read")
             ask(op="pause")
             time.sleep(5)  # what is being read is finished
         asked_of(daemon.socket, material.queries(WARM, seed=9))
-        idle = asked_of(daemon.socket, material.queries(count, seed=1))
+        idle = _in_groups(daemon, count, seed=500)
         if words:
             ask(op="resume")
-            busy = _while(daemon, "words_pending", count)
+            busy = _in_groups(daemon, count, seed=1000, while_="words_pending")
             doing = "while the words in pictures are read"
         else:
             (home / "new").rename(home / "Memes" / "new")
-            busy = _while(daemon, "pending", count)
+            busy = _in_groups(daemon, count, seed=1000, while_="pending")
             doing = f"while {pictures:,} pictures are being indexed"
     report.add(
         Row(f"search {doing}, p50, over idle", middle(busy) * 1e3, middle(idle) * 1e3, "ms"),
@@ -126,16 +130,19 @@ def while_busy(report: Report, base: Path, pictures: int, count: int, *, words: 
     )
 
 
-def _while(daemon: Any, key: str, count: int) -> list[float]:
-    """Queries until ``count`` of them were asked, or nothing is left to do."""
+def _in_groups(daemon: Any, count: int, *, seed: int, while_: str = "") -> list[float]:
+    """``count`` queries in groups with pauses between, as people type; both sides of a comparison are asked so, for what
+    comes after a pause finds cold caches. Ends early when nothing is left of what ``while_`` counts in the status."""
     status: Callable[[], dict[str, Any]] = daemon.status
-    daemon.until(lambda: status()[key], f"{key} > 0")
+    if while_:
+        daemon.until(lambda: status()[while_], f"{while_} > 0")
     times: list[float] = []
-    for start in range(0, count, 10):
-        if not status()[key]:
+    for start in range(0, count, GROUP):
+        now = status()
+        if while_ and not now[while_]:
             break
-        times += asked_of(daemon.socket, material.queries(10, seed=1000 + start))
-        time.sleep(0.1)
+        times += asked_of(daemon.socket, material.queries(GROUP, seed=seed + start))
+        time.sleep(PAUSE_S)
     assert times, "it was done before a query was asked: give it more pictures"
     return times
 

@@ -192,6 +192,7 @@ class Parts:
             is_open=lambda: self.mirror.is_open,
             is_active=lambda: self.mirror.is_active,
             problem=lambda: self.progress.problems.get("index", ""),
+            on_search=self.reader.make_way,
             on_failure=self.mirror.check_soon,
             elsewhere=self._store.search_elsewhere if self._shares else None,
         )

@@ -7,6 +7,7 @@ hangs, replaces it and goes on. The parent imports neither Pillow nor, before th
 from __future__ import annotations
 
 import os
+import signal
 import threading
 import time
 from collections import deque
@@ -110,6 +111,11 @@ class ChildPool(Generic[JobT, AnswerT]):
         """The process ids of the children that run now."""
         return [pid for worker in self._workers if (pid := worker.pid)]
 
+    def signal(self, number: int) -> None:
+        """Sends a signal to the children that run now."""
+        for worker in self._workers:
+            worker.signal(number)
+
     def close(self) -> None:
         """Cancels what is queued, kills the children, even mid-picture, and reaps them. May be repeated."""
         with self._changed:
@@ -118,8 +124,7 @@ class ChildPool(Generic[JobT, AnswerT]):
             self._changed.notify_all()
         for task in tasks:
             _cancel(task)
-        for worker in self._workers:
-            worker.kill()
+        self.signal(signal.SIGKILL)
         deadline = time.monotonic() + _CLOSE_S
         for worker in self._workers:
             if worker.ident is not None and worker is not threading.current_thread():
@@ -176,11 +181,11 @@ class _Worker(threading.Thread, Generic[JobT, AnswerT]):
         child = self._child
         return child.process.pid if child else None
 
-    def kill(self) -> None:
-        """Ends the child now. For other threads; a child started later sees that the pool closes."""
+    def signal(self, number: int) -> None:
+        """Sends a signal to the child. For other threads; a child started later sees that the pool closes."""
         with self._lock:
             if self._child:
-                self._child.process.kill()
+                self._child.process.send_signal(number)
 
     def run(self) -> None:
         try:
@@ -252,8 +257,8 @@ class _Worker(threading.Thread, Generic[JobT, AnswerT]):
     def _drop_child(self) -> None:
         with self._lock:
             child, self._child = self._child, None
-            if child:
-                child.close()
+        if child:
+            child.close()
 
 
 def _cancel(task: _Task[JobT, AnswerT]) -> None:

@@ -70,7 +70,8 @@ class Searcher:
     ``translate``: a text as the model in use is asked, and whether it is still being typed; ``calibrator`` tells
     whether a look is any answer; ``weight``: how much a picture is used, 0…1.
     ``elsewhere``: the files of other hosts nearest to a vector, None where there are no others.
-    ``on_failure`` is told when Milvus has failed a search, so that somebody mends it.
+    ``on_search`` is told of every search, so that work which can wait makes way; ``on_failure`` when
+    Milvus has failed one, so that somebody mends it.
     """
 
     def __init__(
@@ -88,6 +89,7 @@ class Searcher:
         calibrator: Calibrator | None = None,
         weight: Callable[[Digest], float] = lambda _: 0.0,
         elsewhere: Callable[[NDArray[np.float32], int], list[HostHit]] | None = None,
+        on_search: Callable[[], None] = lambda: None,
         on_failure: Callable[[], None] = lambda: None,
     ) -> None:
         self._encoder = encoder
@@ -104,6 +106,7 @@ class Searcher:
         self._calibrator = calibrator
         self._weight = weight
         self._elsewhere = elsewhere
+        self._on_search = on_search
         self._on_failure = on_failure
         self._pool = ThreadPoolExecutor(_SEARCH_THREADS, thread_name_prefix="search")
 
@@ -130,6 +133,7 @@ class Searcher:
         Raises BadRequest (the query is wrong), TimedOut (after ``timeout_s`` seconds), Degraded (the model or
         Milvus has failed; the message says what to do).
         """
+        self._on_search()
         query = parse(text)
         if all_hosts and self._elsewhere is None:
             raise BadRequest(

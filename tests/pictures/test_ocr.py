@@ -277,6 +277,67 @@ def test_it_is_let_go_when_there_is_nothing_to_read_and_comes_back(tmp_path: Pat
                 time.sleep(0.02)
 
 
+def state(pid: int) -> str:
+    """One letter, as in ps(1); T: it stands still."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+def until_still(pid: int, still: bool, within_s: float = 5.0) -> None:
+    deadline = time.monotonic() + within_s
+    while (state(pid) == "T") != still:
+        assert time.monotonic() < deadline, state(pid)
+        time.sleep(0.005)
+
+
+def test_it_stands_still_while_somebody_searches_and_then_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "meme.png"
+    path.write_bytes(png(meme("stand still")))
+    with WordReader(still_s=0.3) as reader, path.open("rb") as file:
+        reader.make_way()  # it doesn't run yet: nothing happens
+        assert reader.submit(file.fileno()).result(PATIENCE_S) == "stand still"
+        [pid] = reader.pids
+        waiting = reader.submit(file.fileno())
+        until = time.monotonic() + 0.6
+        while time.monotonic() < until:
+            reader.make_way()
+            until_still(pid, True)
+            time.sleep(0.05)
+        assert not waiting.done()
+        until_still(pid, False)
+        assert waiting.result(PATIENCE_S) == "stand still"
+        assert reader.pids == [pid]
+
+
+def test_searches_without_end_leave_it_a_share(tmp_path: Path) -> None:
+    path = tmp_path / "meme.png"
+    path.write_bytes(png(meme("my turn")))
+    with WordReader(still_s=0.2, longest_s=0.3, then_s=0.3) as reader, path.open("rb") as file:
+        reader.submit(file.fileno()).result(PATIENCE_S)
+        waiting = reader.submit(file.fileno())
+        deadline = time.monotonic() + PATIENCE_S
+        stood = False
+        while not waiting.done():
+            reader.make_way()
+            stood = stood or state(reader.pids[0]) == "T"
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        assert stood
+        assert waiting.result() == "my turn"
+
+
+def test_one_that_stands_still_is_ended_all_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "meme.png"
+    path.write_bytes(png(meme("the end")))
+    with WordReader(still_s=60) as reader, path.open("rb") as file:
+        reader.submit(file.fileno()).result(PATIENCE_S)
+        [pid] = reader.pids
+        reader.make_way()
+        until_still(pid, True)
+        started = time.monotonic()
+    assert time.monotonic() - started < 1
+    assert not Path(f"/proc/{pid}").exists()
+
+
 def test_a_child_that_dies_is_replaced(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     path.write_bytes(png(meme("back again")))
