@@ -131,8 +131,8 @@ def while_busy(report: Report, base: Path, pictures: int, count: int, *, words: 
 
 
 def _in_groups(daemon: Any, count: int, *, seed: int, while_: str = "") -> list[float]:
-    """``count`` queries in groups with pauses between, as people type; both sides of a comparison are asked so, for what
-    comes after a pause finds cold caches. Ends early when nothing is left of what ``while_`` counts in the status."""
+    """Seconds for each of ``count`` queries, in groups with pauses between, as people ask; both sides of a comparison
+    are asked so, for what comes after a pause finds cold caches. Ends when nothing is left of ``while_`` in status."""
     status: Callable[[], dict[str, Any]] = daemon.status
     if while_:
         daemon.until(lambda: status()[while_], f"{while_} > 0")
