@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
@@ -71,7 +71,7 @@ def then(first: Future[_A], pool: Executor, work: Callable[[_A], _B]) -> Future[
     def begin(done: Future[_A]) -> None:
         if second.set_running_or_notify_cancel():
             try:
-                pool.submit(end, done.result())
+                pool.submit(end, done.result()).add_done_callback(drop)
             except BaseException as error:  # noqa: BLE001 - it failed, or the pool is closed: somebody waits for it
                 second.set_exception(error)
 
@@ -80,6 +80,10 @@ def then(first: Future[_A], pool: Executor, work: Callable[[_A], _B]) -> Future[
             second.set_result(work(value))
         except BaseException as error:  # noqa: BLE001 - as above
             second.set_exception(error)
+
+    def drop(ending: Future[None]) -> None:
+        if ending.cancelled():  # the pool closes
+            second.set_exception(CancelledError())
 
     second.add_done_callback(lambda _: second.cancelled() and first.cancel())
     first.add_done_callback(begin)

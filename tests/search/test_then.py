@@ -65,3 +65,15 @@ def test_a_first_that_is_cancelled_or_a_closed_pool_leaves_nobody_waiting(pool: 
     first.set_result(1)
     with pytest.raises(RuntimeError, match="shutdown"):
         second.result(5)
+
+
+def test_nobody_waits_for_what_a_pool_drops_as_it_closes(pool: ThreadPoolExecutor) -> None:
+    go = threading.Event()
+    pool.submit(go.wait)
+    first: Future[int] = Future()
+    second = then(first, pool, lambda value: value)
+    first.set_result(1)  # waits for its turn
+    pool.shutdown(wait=False, cancel_futures=True)
+    go.set()
+    with pytest.raises(CancelledError):
+        second.result(5)
