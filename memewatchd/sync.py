@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 import threading
 import time
 from contextlib import nullcontext
@@ -17,10 +16,9 @@ from typing import TYPE_CHECKING, Protocol
 
 from memewatchd.agenda import QUIET_S, Agenda
 from memewatchd.errors import Degraded, EncoderError, MemewatchError, Paused
-from memewatchd.folder.dirty import Dirty
 from memewatchd.folder.plan import Plan
+from memewatchd.outbox import Outbox
 from memewatchd.priority import yielding_disk
-from memewatchd.progress import Event
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -29,9 +27,9 @@ if TYPE_CHECKING:
     from memewatchd.folder.scan import Look
     from memewatchd.index.catalog import Catalog
     from memewatchd.index.ledger import Ledger
-    from memewatchd.intake import Finished, Intake
+    from memewatchd.intake import Intake
     from memewatchd.looking import Looker
-    from memewatchd.meme import FileRow, FrameSpec
+    from memewatchd.meme import FrameSpec
     from memewatchd.progress import Progress
     from memewatchd.service.power import Battery
 
@@ -41,9 +39,6 @@ log = logging.getLogger(__name__)
 BURST_S = 0.5
 CHECK_S = 10.0
 SWEEP_S = 3600.0
-# Rows are written when so many are finished or the oldest has waited so long, and at once when nothing else is to do.
-FLUSH_ROWS = 64
-FLUSH_S = 0.5
 FEED_S = 0.2
 RECONNECT_S = (0.5, 30.0)
 # Stands for the model's pictures among what a walk waits for; no path, for those are absolute.
@@ -117,9 +112,7 @@ class Mirror:
 
         self._stop = threading.Event()
         self._agenda = Agenda(settle_s)
-        self._finished: list[Finished] = []
-        self._flush_at = 0.0
-        self._encoded: set[str] = set()
+        self._outbox = Outbox(dirty, looker, ledger, catalog, intake, progress)
         self._check_at = 0.0
         self._sweep_at = 0.0
         self._did_well = False  # whether anything was written, or all was settled, since the index was opened
@@ -215,7 +208,7 @@ class Mirror:
         for later in (self._words, self._reindexer):
             if later is not None:
                 later.reset()
-        self._finished.clear()
+        self._outbox.clear()
         self._agenda.clear()
         self._progress.restart_walks()
 
@@ -257,7 +250,7 @@ class Mirror:
         if self._words is None:
             return math.inf
         looked = self._progress.scanned and (self.is_active or bool(self._model.failed))
-        idle = looked and not self._agenda.readable and not len(self._intake) and not self._finished
+        idle = looked and not self._agenda.readable and not len(self._intake) and not self._outbox
         return self._words.step(idle=idle, why_not=why_not, may_write=may_write)
 
     def _reindex(self, why_not: str = "", *, may_write: bool = True) -> float:
@@ -266,7 +259,7 @@ class Mirror:
             return math.inf
         read = not self.is_active or not self._agenda.readable
         usable = self.is_active or bool(self._model.failed)
-        idle = self._progress.scanned and usable and read and not len(self._intake) and not self._finished
+        idle = self._progress.scanned and usable and read and not len(self._intake) and not self._outbox
         return self._reindexer.step(idle=idle, why_not=why_not, may_write=may_write)
 
     def _until_due(self) -> float:
@@ -282,8 +275,8 @@ class Mirror:
             return 0.0
         if self._intake.has_room:
             due.append(agenda.next_due())
-        if self._finished:
-            due.append(self._flush_at)
+        if self._outbox:
+            due.append(self._outbox.due_at)
         return max(0.0, min(due) - now)
 
     def _is_short(self) -> bool:
@@ -418,47 +411,19 @@ class Mirror:
         now = self._clock()
         for path, stat in self._intake.changed().items():
             self._agenda.read_again(path, stat, now)
-        if finished and not self._finished:
-            self._flush_at = now + FLUSH_S
-        self._finished += finished
+        self._outbox.add(finished, now)
 
     def _flush_if_due(self) -> None:
         idle = not self._agenda.readable and not len(self._intake)
-        if self._finished and (idle or len(self._finished) >= FLUSH_ROWS or self._clock() >= self._flush_at):
+        if self._outbox.is_due(self._clock(), idle=idle):
             self._flush()
 
     def _flush(self) -> None:
         """Write all that is finished."""
-        finished, self._finished = self._finished, []
-        if not finished:
-            return
-        # What looked gone may only be away, with all of its root, and be back by now: a look decides.
-        vanished = [item.path for item in finished if item.path and item.row is None and item.no_meme is None]
-        self._dirty.mark(Dirty.of(map(os.path.dirname, vanished)))
-        if any(item.row is None and item.path for item in finished) and self._looker.look_at_roots():
-            self._dirty.mark_all()
-        known = {item.path: self._catalog.get(item.path) for item in finished}
-        rows = [item.row for item in finished if item.row is not None]
-        pictures = [item.picture for item in finished if item.picture is not None]
-        changed = [row for item in finished if item.no_meme is not None and (row := known[item.path]) is not None]
-        forget = [row for row in changed if not self._catalog.is_away(row.path)]
-        self._ledger.commit(pictures=pictures, rows=rows, forget=forget)
-        self._did_well = True
-        self._intake.stored()
-        self._encoded.update(digest for digest, _ in pictures)
-        self._progress.encoded = len(self._encoded)
-        for item in finished:
-            if item.no_meme is not None:
-                self._looker.note_no_meme(item.path, item.no_meme)
-        for row in rows:
-            if row.error and known[row.path] != row:
-                log.info("%s: %s", os.fsdecode(row.path), row.error)
-        # A row that only notes another ctime, or a new model's vector, is no news.
-        news = [row for row in rows if _differ(known[row.path], self._catalog.get(row.path))]
-        self._progress.tell(Event("failed" if row.error else "added", row.path) for row in news)
-        self._progress.tell(Event("removed", row.path) for row in forget)
-        self._progress.count_settled(len(finished))
-        self._settle(item.path for item in finished)
+        if self._outbox:
+            written = self._outbox.write()
+            self._did_well = True
+            self._settle(written)
 
     # ---- telling
 
@@ -466,7 +431,7 @@ class Mirror:
         self._progress.path_settled([path for path in paths if path not in self._agenda])
 
     def _unsettled(self) -> list[bytes]:
-        return [*self._agenda.paths, *self._intake.paths, *(item.path for item in self._finished)]
+        return [*self._agenda.paths, *self._intake.paths, *self._outbox.paths]
 
     def _unopened(self) -> int:
         """Good files that no search by look can find yet, since the model's pictures aren't open."""
@@ -476,7 +441,7 @@ class Mirror:
         return sum(not self._catalog.is_away(row.path) for row in rows)
 
     def _count_pending(self) -> None:
-        under_way = len(self._agenda) + len(self._intake) + len(self._finished)
+        under_way = len(self._agenda) + len(self._intake) + len(self._outbox)
         self._progress.pending = under_way + self._unopened()
         self._progress.holding = self._held() if self._agenda.readable and not self._progress.paused else ""
         self._did_well |= self._progress.pending == 0 and self._dirty.first_mark is None
@@ -487,10 +452,3 @@ class Mirror:
             swept = self._ledger.sweep()
             if swept:
                 log.info("%d pictures that no file has had for a month are dropped", swept)
-
-
-def _differ(old: FileRow | None, new: FileRow | None) -> bool:
-    """Whether people would notice, of two rows of one path as they are stored."""
-    if old is None or new is None:
-        return old is not new
-    return (old.digest, old.error, old.text, old.tags) != (new.digest, new.error, new.text, new.tags)

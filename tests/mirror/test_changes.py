@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
-from memewatchd import sync
+from memewatchd import outbox
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -235,7 +235,7 @@ def test_what_a_link_leads_to_changes_while_it_is_decoded(
 def test_a_file_deleted_when_it_is_encoded_and_not_yet_written(
     rig: Any, png: Callable[[int], bytes], until: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sync, "FLUSH_S", 60.0)
+    monkeypatch.setattr(outbox, "WAIT_S", 60.0)
     rig.model.gate.clear()
     rig.write("a.png", png(1))
     rig.ask()
@@ -245,7 +245,7 @@ def test_a_file_deleted_when_it_is_encoded_and_not_yet_written(
     rig.wait_until_read("b.png")
     until(lambda: rig.path("b.png") in rig.mirror._intake.paths)
     rig.model.gate.set()
-    until(lambda: rig.mirror._finished)
+    until(lambda: rig.mirror._outbox)
     os.unlink(rig.path("a.png"))
     walk = rig.ask()
     until(lambda: not rig.progress.waiting_walks())
