@@ -51,8 +51,6 @@ WORDS = (
 )
 MIB = 1 << 20
 IDLE = 0.002  # of a core
-# Of a machine that does everything ten times slower just now (its processors are others' too) that share says nothing.
-IDLE_BARE = 10.0  # times what a bare program costs that wakes as often
 NAP_S = 0.05
 LEISURE_S = 60.0
 IDLE_LOOKS = 3
@@ -278,18 +276,17 @@ def idle(row: Row, daemon: Daemon, seconds: float, most: float) -> None:
         with sleeper() as pid:
             (cpu, woken), (bare, naps) = _spent([pids(), [pid]], seconds)
         bare *= woken / max(naps, 1.0)  # what it would cost with the daemon's wakes
-        good = cpu <= max(most, IDLE_BARE * bare)
-        if good:
+        if cpu <= most:
             break
     row.notes.append(
         f"idle: {cpu:.2%} of a core, {woken:.1f} wakes a second (a program that only wakes so often: {bare:.2%})"
     )
-    row.check(good, f"idle it uses {cpu:.2%} of a core")
+    row.check(cpu <= most, f"idle it uses {cpu:.2%} of a core")
 
 
 @contextmanager
 def sleeper() -> Iterator[int]:
-    """A program that does nothing but wake; what that costs says how fast the machine is just now."""
+    """A program that does nothing but wake; what that costs tells readers how fast the machine is just now."""
     nap = f"import time\nwhile True: time.sleep({NAP_S})"
     with subprocess.Popen([sys.executable, "-I", "-S", "-c", nap]) as process:
         try:
