@@ -167,7 +167,7 @@ class Parts:
             dirty=self._dirty,
             watcher=self.watcher,
             open_index=self._open_index,
-            check_index=self._store.check,
+            check_index=lambda quick: self._store.check(quick=quick),
             shortage=self.engine.shortage,
             ledger=self._ledger,
             catalog=self.catalog,

@@ -38,6 +38,7 @@ log = logging.getLogger(__name__)
 # A burst is looked at when it has been quiet for a moment, and at the latest after a while.
 BURST_S = 0.5
 CHECK_S = 10.0
+THOROUGH_CHECK_S = 60.0
 SWEEP_S = 3600.0
 FEED_S = 0.2
 RECONNECT_S = (0.5, 30.0)
@@ -79,7 +80,7 @@ class Mirror:
         dirty: DirtySet,
         watcher: Watches,
         open_index: Callable[[], None],
-        check_index: Callable[[], None] = lambda: None,
+        check_index: Callable[[bool], None] = lambda quick: None,
         shortage: Callable[[], str] = lambda: "",
         ledger: Ledger,
         catalog: Catalog,
@@ -113,7 +114,7 @@ class Mirror:
         self._stop = threading.Event()
         self._agenda = Agenda(settle_s)
         self._outbox = Outbox(dirty, looker, ledger, catalog, intake, progress)
-        self._check_at = 0.0
+        self._check_at = self._check_thoroughly_at = 0.0
         self._sweep_at = 0.0
         self._did_well = False  # whether anything was written, or all was settled, since the index was opened
         self._said = ""
@@ -137,7 +138,7 @@ class Mirror:
 
     def check_soon(self) -> None:
         """Somebody found the index failing: see for yourself, and open it again."""
-        self._check_at = 0.0
+        self._check_at = self._check_thoroughly_at = 0.0
         self.wake()
 
     def rescan(self, forget_missing: bool = False) -> None:
@@ -294,10 +295,14 @@ class Mirror:
     # ---- looking
 
     def _check_index_if_due(self) -> bool:
-        if self._clock() < self._check_at:
+        now = self._clock()
+        if now < self._check_at:
             return False
-        self._check_at = self._clock() + CHECK_S
-        self._check_index()
+        quick = now < self._check_thoroughly_at
+        self._check_at = now + CHECK_S
+        if not quick:
+            self._check_thoroughly_at = now + THOROUGH_CHECK_S
+        self._check_index(quick)
         return True
 
     def _check_if_due(self) -> None:

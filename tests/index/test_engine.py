@@ -83,12 +83,15 @@ def test_after_the_child_was_killed_the_index_says_so_and_can_be_revived(lite: E
     os.kill(lite.pid, signal.SIGKILL)
     assert eventually(lambda: not lite.alive())
     with pytest.raises(StoreUnavailable):
+        store.check(quick=True)
+    with pytest.raises(StoreUnavailable):
         list(store.read_files())
     with pytest.raises(StoreUnavailable):
         store.search_pictures(VECTOR, 5)
     with pytest.raises(StoreUnavailable):
         store.insert_files([ROW])
     lite.revive()
+    store.check(quick=True)
     assert lite.alive()
     assert store.search_pictures(VECTOR, 5)[0].digest == ROW.digest
     store.insert_files([ROW])
@@ -130,6 +133,9 @@ def test_a_child_that_hangs_does_not_hang_us(lite: Engine, monkeypatch: pytest.M
             list(store.read_files())
         with pytest.raises(StoreUnavailable):
             store.delete_files([ROW.id])
+        store.check(quick=True)  # it runs
+        with pytest.raises(StoreUnavailable):
+            store.check()
     finally:
         os.kill(pid, signal.SIGCONT)
 

@@ -90,6 +90,7 @@ class FakeStore:
         self.fail: Callable[[int, str], str | None] = lambda _number, _name: None
         self.dies = False
         self.is_dead = False
+        self.checks: list[str] = []
         self._fingerprint = ""
         self._doubtful: set[object] = set()
 
@@ -106,7 +107,8 @@ class FakeStore:
     def open(self) -> None:
         self._call("open", [], lambda _: None)
 
-    def check(self) -> None:
+    def check(self, *, quick: bool = False) -> None:
+        self.checks.append("quick" if quick else "thorough")
         if self.is_dead:
             raise StoreUnavailable("Milvus is away")
 
@@ -318,7 +320,7 @@ class Rig:
             dirty=self.dirty,
             watcher=Watcher(self.roots, ignore, self.dirty),
             open_index=self.open_index or self.store.open,
-            check_index=getattr(self.store, "check", lambda: None),
+            check_index=lambda quick: self.store.check(quick=quick),
             shortage=lambda: self.shortage,
             ledger=ledger,
             catalog=self.catalog,

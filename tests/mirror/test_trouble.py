@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from memewatchd import sync as sync_module
 from memewatchd.errors import Degraded, MemewatchError
 
 if TYPE_CHECKING:
@@ -295,6 +296,21 @@ def test_an_index_that_fails_while_nothing_happens_is_noticed(full: Any, until: 
     full.store.revive()
     until(lambda: full.progress.state == "settled")
     full.assert_equal_to_disk()
+
+
+def test_an_idle_index_is_asked_thoroughly_once_a_minute_and_where_somebody_found_it_failing(
+    full: Any, until: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sync_module, "CHECK_S", 0.05)
+    full.store.checks.clear()
+    full.mirror.check_soon()
+    until(lambda: len(full.store.checks) >= 4)
+    assert full.store.checks[:4] == ["thorough", "quick", "quick", "quick"]
+    full.mirror.check_soon()
+    until(lambda: full.store.checks.count("thorough") == 2)
+    monkeypatch.setattr(sync_module, "THOROUGH_CHECK_S", 0.1)
+    full.mirror.check_soon()
+    until(lambda: full.store.checks.count("thorough") >= 5)
 
 
 def test_it_is_noticed_while_paused_too(full: Any, until: Callable[..., None]) -> None:
