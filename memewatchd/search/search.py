@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 
 _SEARCH_THREADS = 4
 _LOOK_AGAIN_S = 0.02
-_SOON_S, _SELDOM_S = 1.0, 5.0
+_SOON_S, _SELDOM_S = 1.0, 10.0
 
 _Result = TypeVar("_Result")
 
