@@ -90,6 +90,10 @@ class Desktop:
     def key(self, name: str) -> None:
         raise NotImplementedError
 
+    def focus(self, name: str) -> None:
+        """The window of such a class gets the keyboard."""
+        raise NotImplementedError
+
     def targets(self) -> list[str]:
         raise NotImplementedError
 
@@ -154,6 +158,12 @@ class XDesktop(Desktop):
     def key(self, name: str) -> None:
         self.run("xdotool", "key", name)
 
+    def focus(self, name: str) -> None:
+        windows = self.run("xdotool", "search", "--onlyvisible", "--class", name).split()
+        assert windows, f"no window of {name}"
+        for window in windows:
+            self.run("xdotool", "windowfocus", window.decode())
+
     def targets(self) -> list[str]:
         return self.clipboard("TARGETS").decode().split()
 
@@ -197,6 +207,9 @@ class SwayDesktop(Desktop):
         self.key(name)
         until("another window", lambda: picking.poll() is not None or children(picking.pid) not in ([], [before]))
         time.sleep(2.0)
+
+    def focus(self, name: str) -> None:
+        pass  # sway gives it to the newest window
 
     def targets(self) -> list[str]:
         return self.run("wl-paste", "--list-types").decode().split()

@@ -19,6 +19,7 @@ xkb_compatibility { include "complete" }; xkb_symbols { include "pc+us+inet(evde
 ROWS = {16: "qwertyuiop", 30: "asdfghjkl", 44: "zxcvbnm"}
 KEYS = {letter: first + place for first, row in ROWS.items() for place, letter in enumerate(row)}
 KEYS |= {" ": 57, "Escape": 1, "Return": 28}
+CONTROL, CONTROL_BIT = 29, 4  # the key, and its place among xkb's modifiers
 DISPLAY, REGISTRY, SYNC, SEAT, MANAGER, KEYBOARD = 1, 2, 3, 4, 5, 6
 
 
@@ -45,11 +46,21 @@ class Keyboard:
             os.close(keymap)
 
     def press(self, key: str) -> None:
-        """And let go."""
+        """And let go. ``ctrl+v`` holds Control meanwhile."""
+        held, _, key = key.rpartition("+")
+        if held:
+            assert held == "ctrl"
+            self._key(CONTROL, 1)
+            self._send(KEYBOARD, 2, struct.pack("=IIII", CONTROL_BIT, 0, 0, 0))
         for state in (1, 0):
-            now = time.monotonic_ns() // 10**6 % 2**32
-            self._send(KEYBOARD, 1, struct.pack("=III", now, KEYS[key], state))
-            time.sleep(0.03)
+            self._key(KEYS[key], state)
+        if held:
+            self._key(CONTROL, 0)
+            self._send(KEYBOARD, 2, struct.pack("=IIII", 0, 0, 0, 0))
+
+    def _key(self, code: int, state: int) -> None:
+        self._send(KEYBOARD, 1, struct.pack("=III", time.monotonic_ns() // 10**6 % 2**32, code, state))
+        time.sleep(0.03)
 
     def close(self) -> None:
         self._socket.close()
