@@ -33,6 +33,8 @@ __all__ = ["Answer", "Client", "Event", "Failure", "File", "Group", "Hit", "NoAn
 EXIT_INTERRUPTED = 130
 
 _CONVERTED_S = 300.0
+# With a large model the first name takes longer; the next has it at once.
+_NAMED_S = 15.0
 
 
 def __getattr__(name: str) -> Any:
@@ -179,7 +181,11 @@ def _add(asked: Arguments, out: Output) -> int:
     if len(asked.words) + asked.clipboard != 1:
         raise arguments.UsageError("add needs a FILE, a URL or --clipboard, and one of them")
     source = asked.words[0] if asked.words else None
-    return adding.add(_patient(asked), source, asked.name, os.environ, out, _complain)
+
+    def ask(request: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        return _ask(asked, request, _NAMED_S if request["op"] == "describe" else ANSWER_S)
+
+    return adding.add(ask, source, asked.name, os.environ, out, _complain)
 
 
 def _patient(asked: Arguments) -> Callable[[Mapping[str, Any]], Iterator[dict[str, Any]]]:

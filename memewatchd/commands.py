@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from memewatchd.pictures.export import Exporter
     from memewatchd.progress import Progress
     from memewatchd.protocol import Request
+    from memewatchd.search.naming import Namer
     from memewatchd.search.ranking import Hit
     from memewatchd.search.search import Answer, Searcher
     from memewatchd.search.usage import Usage
@@ -60,6 +61,7 @@ class Commands:
         about: Callable[[], Mapping[str, Any]],
         usage: Usage | None = None,
         exporter: Exporter | None = None,
+        namer: Namer | None = None,
         reindexer: Asked | None = None,
         copier: Asked | None = None,
         turn: Callable[[], int] = lambda: 0,
@@ -71,6 +73,7 @@ class Commands:
         self._about = about
         self._usage = usage
         self._exporter = exporter
+        self._namer = namer
         self._reindexer = reindexer
         self._copier = copier
         self._turn = turn
@@ -82,6 +85,7 @@ class Commands:
             "wait": self._wait,
             "failed": self._failed,
             "duplicates": self._duplicates,
+            "describe": self._describe,
             "events": self._events,
             "rescan": self._rescan,
             "pause": self._pause,
@@ -184,6 +188,15 @@ class Commands:
             exact = len({row.digest for row in rows}) == 1
             yield {"ok": True, "group": {"files": [_file_fields(row) for row in rows], "exact": exact}}
         yield {"ok": True, "end": True, "count": len(groups)}
+
+    async def _describe(self, args: dict[str, Any]) -> AsyncIterator[Reply]:
+        pictures = args["like"] or []
+        if len(pictures) != 1:
+            raise BadRequest("describe needs like, a list of one picture")
+        if self._namer is None:
+            raise UnknownOp("nothing here can describe")
+        phrase = await asyncio.to_thread(self._namer.name, pictures[0])
+        yield {"ok": True, "name": None if phrase is None else phrase._asdict()}
 
     async def _status(self, _: dict[str, Any]) -> AsyncIterator[Reply]:
         progress = self._progress

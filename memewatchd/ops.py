@@ -157,6 +157,7 @@ OPS: dict[str, dict[str, tuple[Check, Any]]] = {
     "wait": {"timeout": (_wait_seconds, None), "words": (_flag, False)},
     "failed": {},
     "duplicates": {},
+    "describe": {"like": (_examples, None)},
     "events": {},
     "rescan": {"forget_missing": (_flag, False)},
     "pause": {},

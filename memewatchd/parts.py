@@ -42,6 +42,7 @@ from memewatchd.reindex.in_use import ModelInUse
 from memewatchd.reindex.reindexer import Reindexer
 from memewatchd.search.calibrator import Calibrator
 from memewatchd.search.examples import Examples
+from memewatchd.search.naming import Namer
 from memewatchd.search.search import Searcher
 from memewatchd.search.usage import Usage
 from memewatchd.second_pass import OFF as WORDS_OFF
@@ -108,6 +109,8 @@ class Parts:
             is_idle=lambda: self.progress.scanned and not self.progress.pending,
         )
         self._calibrator = Calibrator(self.host, self._store, self.catalog)
+        examples = Examples(self.pool, self.host, self._store, self.catalog, lambda: self.host.wait(0).spec).vectors
+        self._namer = Namer(self.host, examples)
         self.in_use = ModelInUse(
             self.choice,
             host=self.host,
@@ -115,7 +118,7 @@ class Parts:
             store=self._store,
             ledger=self._ledger,
             catalog=self.catalog,
-            forget=self._calibrator.forget,
+            forget=self._forget_measured,
             taken=self._taken_over,
         )
         self.reindexer = Reindexer(
@@ -186,7 +189,7 @@ class Parts:
             self.catalog,
             roots=settings.folders,
             translate=lambda text, typing: self.translator.translate(text, partial=typing).text,
-            examples=Examples(self.pool, self.host, self._store, self.catalog, lambda: self.host.wait(0).spec).vectors,
+            examples=examples,
             calibrator=self._calibrator,
             weight=self._usage.weight,
             is_open=lambda: self.mirror.is_open,
@@ -206,6 +209,7 @@ class Parts:
             reindexer=self.reindexer,
             copier=self.copier,
             turn=lambda: self.in_use.turn,
+            namer=self._namer,
             exporter=Exporter(self.renderer, cache_names.paste_dir(environ), settings.folders, settings.paste_max_px),
         )
         self.door = Door(commands.handle)
@@ -254,6 +258,11 @@ class Parts:
         self.engine.revive(token)
         self._store.open_files()
         self._store.open_words()
+
+    def _forget_measured(self) -> None:
+        """The sync thread: what was measured with the model before means nothing any more."""
+        self._calibrator.forget()
+        self._namer.forget()
 
     def _taken_over(self, encoder: Encoder) -> None:
         """The sync thread: another model is in use."""

@@ -12,10 +12,11 @@ from memewatchd.commands import Commands
 from memewatchd.errors import BadRequest, Degraded, Paused, TimedOut, UnknownOp
 from memewatchd.index.catalog import Catalog
 from memewatchd.meme import Digest, FileRow, FileStat
-from memewatchd.ops import OPS
+from memewatchd.ops import OPS, Example
 from memewatchd.progress import Event, Progress
 from memewatchd.protocol import Request, parse_line
 from memewatchd.search.copies import Copies
+from memewatchd.search.naming import Phrase
 from memewatchd.search.ranking import Hit
 from memewatchd.search.search import Answer
 from memewatchd.search.usage import Usage
@@ -56,8 +57,19 @@ class FakeMirror:
         self.progress.paused = paused
 
 
+class FakeNamer:
+    def __init__(self) -> None:
+        self.phrase: Phrase | None = Phrase("cat", "猫")
+        self.asked: list[bytes] = []
+
+    def name(self, picture: Example) -> Phrase | None:
+        self.asked.append(picture.data)
+        return self.phrase
+
+
 class House:
     def __init__(self, usage: Usage | None = None) -> None:
+        self.namer = FakeNamer()
         self.catalog = Catalog()
         self.searcher = FakeSearcher(self.catalog)
         self.progress = Progress()
@@ -70,6 +82,7 @@ class House:
             mirror=self.mirror,
             about=lambda: self.about,
             usage=usage,
+            namer=self.namer,  # type: ignore[arg-type]
         )
 
     def add(self, path: bytes, digest: str = "", error: str = "", vector: bool = True) -> None:
@@ -102,6 +115,18 @@ def house() -> House:
 def test_every_op_that_the_protocol_takes_is_there(house: House) -> None:
     for op in OPS:
         house.stream(op)
+
+
+def test_describe(house: House) -> None:
+    picture = {"data_b64": "c29tZQ=="}
+    assert house.ask("describe", like=[picture]) == [{"ok": True, "name": {"en": "cat", "zh": "猫"}}]
+    assert house.namer.asked == [b"some"]
+    house.namer.phrase = None
+    assert house.ask("describe", like=[picture]) == [{"ok": True, "name": None}]
+    with pytest.raises(BadRequest, match="one picture"):
+        house.ask("describe")
+    with pytest.raises(BadRequest, match="one picture"):
+        house.ask("describe", like=[picture, picture])
 
 
 def test_an_op_that_is_not_there(house: House) -> None:

@@ -45,7 +45,7 @@ def test_a_search_may_have_no_words() -> None:
     "op",
     [
         *("search", "list", "status", "wait", "failed", "events", "rescan", "pause", "resume", "used", "forget-usage"),
-        *("duplicates", "reindex", "export"),
+        *("duplicates", "describe", "reindex", "export"),
     ],
 )
 def test_every_op_that_is_built_is_known(op: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from memewatchd.desktop.trouble import Trouble
+from memewatchd.desktop.trouble import NoAnswer, Refused, Trouble
 from memewatchd.protocol import EXIT_OK, path_bytes
 
 TYPE_CHECKING = False
@@ -67,7 +67,7 @@ def add(
         complain("it is already there, to the byte")
         out.write(known + b"\n")
         return EXIT_OK
-    stem = stem_of(name) if name else human(found_name)
+    stem = stem_of(name) if name else human(found_name) or by_what_it_shows(ask, data, environ)
     out.write(write(folder, stem or _dated(), extension, data) + b"\n")
     return EXIT_OK
 
@@ -206,6 +206,23 @@ def human(name: str) -> str:
         return stem  # Chinese, and no program names files so without adding a date
     machine = len(digits) > 3 or stem.lower() in ("image", "images", "download", "unnamed", "media", "file", "tenor")
     return stem if len(letters) >= 3 and not machine else ""
+
+
+def by_what_it_shows(ask: Ask, data: bytes, environ: Mapping[str, str]) -> str:
+    """What the daemon's model sees in it, in the desktop's language; "" where it sees nothing that has a name, or is
+    not there (yet): that is no reason not to add it."""
+    from base64 import b64encode
+
+    from memewatchd.desktop.examples import MOST_BYTES
+
+    if len(data) > MOST_BYTES:
+        return ""
+    try:
+        name = next(ask({"op": "describe", "like": [{"data_b64": b64encode(data).decode()}]}))["name"]
+    except (Refused, NoAnswer):
+        return ""
+    language = environ.get("LC_ALL") or environ.get("LC_MESSAGES") or environ.get("LANG") or ""
+    return "" if name is None else str(name["zh" if language.startswith("zh") else "en"])
 
 
 def _dated() -> str:

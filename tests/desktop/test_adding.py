@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from memewatchd.desktop import adding
-from memewatchd.desktop.trouble import Trouble
+from memewatchd.desktop.trouble import Refused, Trouble
 from memewatchd.protocol import path_fields
 
 if TYPE_CHECKING:
@@ -39,10 +39,17 @@ class Adding:
         self.known: dict[bytes, str] = {}
         self.away = False
         self.said: list[str] = []
+        self.shows: dict[str, str] | None = None
+        self.refuses = False
 
     def ask(self, request: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         if request["op"] == "status":
             yield {"ok": True, "status": {"roots": [{"path": str(self.folder), "away": self.away, "why": "unplugged"}]}}
+            return
+        if request["op"] == "describe":
+            if self.refuses:
+                raise Refused("degraded", "the model is not ready")
+            yield {"ok": True, "name": self.shows}
             return
         for path, digest in self.known.items():
             yield {"ok": True, "file": {**path_fields(path), "digest": digest}}
@@ -80,6 +87,17 @@ def test_machine_made_names_are_not_kept(add: Adding, tmp_path: Path) -> None:
     name = add(str(source))
     assert name.startswith("meme-20")
     assert name.endswith(".gif")
+
+
+def test_a_picture_without_a_name_is_called_what_it_shows(add: Adding, tmp_path: Path) -> None:
+    source = tmp_path / "IMG_20240102_183005.jpg"
+    source.write_bytes(GIF)
+    add.shows = {"en": "angry cat", "zh": "生气的猫"}
+    assert add(str(source)) == "angry cat.gif"
+    assert add(str(source), LANG="zh_CN.UTF-8") == "生气的猫.gif"
+    assert add(str(source), LANG="zh_CN.UTF-8", LC_ALL="C.UTF-8") == "angry cat (2).gif"
+    add.refuses = True
+    assert add(str(source)).startswith("meme-20"), "a model that loads is no reason not to add it"
 
 
 @pytest.mark.parametrize(

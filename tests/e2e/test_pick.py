@@ -220,6 +220,14 @@ def test_add_puts_a_new_meme_into_the_folder(desktop: XDesktop, tmp_path: Path) 
     assert (pasted.returncode, pasted.stdout) == (0, desktop.meme("红色 square.png") + b"\n")
     desktop.daemon.wait()
     assert desktop.daemon.search("hongse")[0] == desktop.meme("红色 square.png")
+    # Without a name it is called what it shows.
+    bitmap = io.BytesIO()
+    with Image.open(desktop.meme("animals/panda.png")) as panda:
+        panda.resize((200, 200)).save(bitmap, "PNG")
+    subprocess.run(command, input=bitmap.getvalue(), env=desktop.environ, check=True, **nowhere)
+    desktop.offers("image/png", lambda data: data == bitmap.getvalue())
+    pasted = desktop.daemon.memewatch("add", "--clipboard")
+    assert (pasted.returncode, pasted.stdout) == (0, desktop.meme("panda.png") + b"\n")
     # What moves is on the clipboard as an address, and comes back as it was.
     assert desktop.daemon.memewatch("copy", desktop.meme("笑死我了.gif")).returncode == 0
     desktop.offers("text/uri-list", lambda data: data.endswith(b".gif\r\n"))
