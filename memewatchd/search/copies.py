@@ -116,6 +116,11 @@ class Copies:
                 groups.append(sorted(rows, key=_goodness))
         return sorted(groups, key=lambda rows: rows[0].path)
 
+    @property
+    def is_stale(self) -> bool:
+        """Whether the catalog has changed since it was looked at."""
+        return self._generation != self._files.generation
+
     def warm(self) -> None:
         """Look at the catalog now, so that no search waits for it."""
         with self._lock:
@@ -140,9 +145,9 @@ class Copies:
         return [other for other in found if not _say_else(said, self._files.words_of(other))]
 
     def _look(self) -> None:
-        generation = self._files.generation
-        if generation == self._generation:
+        if not self.is_stale:
             return
+        generation = self._files.generation
         rows: dict[Digest, list[FileRow]] = defaultdict(list)
         for row in self._files.rows():
             if row.digest and not row.error and not self._files.is_away(row.path):

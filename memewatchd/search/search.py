@@ -284,7 +284,8 @@ class Searcher:
             try:
                 while once:
                     await self._in_pool(once.pop(0))
-                await self._in_pool(self.copies.warm)
+                if self.copies.is_stale:
+                    await self._in_pool(self.copies.warm)
                 if self._calibrator is not None and self._calibrator.is_stale:
                     await self._in_pool(self._calibrator.measure)
             except Exception:
