@@ -1,22 +1,23 @@
 """Milvus, opened: an embedded ``.db`` file or a server by URI, behind one client.
 
 Threads: :meth:`Engine.call` may be used by any number of threads at once (pymilvus' client keeps no
-state of a call, and a gRPC channel is thread-safe). ``revive`` and ``close`` exclude each other; calls
-in flight meanwhile end with :class:`StoreUnavailable`.
+state of a call, and a gRPC channel is thread-safe). ``revive``, ``rest`` and ``close`` exclude each other;
+calls in flight while it is revived or closed end with :class:`StoreUnavailable`.
 """
 
 from __future__ import annotations
 
 import logging
-import os
 import threading
+import time
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar
 from urllib.parse import urlsplit
 
 from memewatchd.errors import StoreDamaged, StoreError, StoreUnavailable
-from memewatchd.index import space
+from memewatchd.index import pymilvus_client, space
 from memewatchd.index.lite import LiteServer
 
 if TYPE_CHECKING:
@@ -24,12 +25,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-CONNECT_S: Final = 10.0
-"""How long connecting may take, seconds."""
+REST_S: Final = 30.0
+"""How long nothing has been asked of the embedded engine when :meth:`Engine.rest` lets go of it, seconds."""
 
 _log = logging.getLogger(__name__)
-
-_import_lock = threading.Lock()
 
 
 class Engine:
@@ -41,7 +40,12 @@ class Engine:
         self._token = token.strip()
         self._lock = threading.RLock()
         self._client: Any = None
+        self._address = ""
         self._closed = False
+        self._use_lock = threading.Lock()  # guards the three below, and is held for moments only
+        self._in_use = 0
+        self._used_at = 0.0
+        self._resting = False
         self._lite: LiteServer | None = None
         self.kind: Literal["lite", "server"]
         self._about = ""
@@ -60,7 +64,7 @@ class Engine:
 
     @classmethod
     def open(cls, uri: str, token: str, state_dir: Path) -> Self:
-        """Open ``uri``. Starts the embedded engine's child or connects, within :data:`CONNECT_S`.
+        """Open ``uri``. Starts the embedded engine's child or connects, within :data:`pymilvus_client.CONNECT_S`.
 
         ``state_dir`` is private and exists; the embedded engine keeps its socket and logs in it while it
         is open. Raises :class:`StoreUnavailable` if a server doesn't answer, :class:`StoreError` for all
@@ -85,27 +89,43 @@ class Engine:
 
     def alive(self) -> bool:
         """Whether there is an engine to talk to: open, and the embedded one's child running."""
-        return self._client is not None and (self._lite is None or self._lite.alive())
+        return (self._client is not None or self._resting) and (self._lite is None or self._lite.alive())
+
+    @property
+    def is_resting(self) -> bool:
+        """Whether the embedded engine's child runs and we are not connected to it; the next :meth:`call` connects."""
+        return self._resting
+
+    def rest(self) -> None:
+        """Disconnect from the embedded engine where nothing was asked for :data:`REST_S`.
+
+        As long as there is a connection gRPC's threads wake some ten times a second, and no setting stops that.
+        To connect again takes 5 ms.
+        """
+        if self._lite is None:
+            return
+        with self._lock, self._use_lock:
+            if self._client is not None and not self._in_use and time.monotonic() >= self._used_at + REST_S:
+                self._disconnect()
+                self._resting = True
 
     def call(self, doing: str, function: Callable[[Any], T]) -> T:
         """``function(client)``, with pymilvus' errors translated; ``doing`` completes "Milvus failed to …"."""
-        client = self.client
-        if self._lite is not None and not self._lite.alive():
-            raise StoreUnavailable("the embedded Milvus has ended")
-        try:
-            return function(client)
-        except StoreError:
-            raise
-        except Exception as error:
-            if self._lite is not None:
-                self._lite.trim_log()
-            translated = self._translate(doing, error)
-            if translated is None:
-                if client is self._client:
-                    raise
-                # The channel was closed under the call: pymilvus has no error of its own for that.
-                translated = StoreUnavailable(f"Milvus was closed while it was to {doing}")
-            raise translated from error
+        with self._using() as client:
+            try:
+                return function(client)
+            except StoreError:
+                raise
+            except Exception as error:
+                if self._lite is not None:
+                    self._lite.trim_log()
+                translated = self._translate(doing, error)
+                if translated is None:
+                    if client is self._client:
+                        raise
+                    # The channel was closed under the call: pymilvus has no error of its own for that.
+                    translated = StoreUnavailable(f"Milvus was closed while it was to {doing}")
+                raise translated from error
 
     def insert(self, doing: str, function: Callable[[Any], T]) -> T:
         """A :meth:`call` that inserts at least a row: it has failed, too, where that has not reached the disk.
@@ -136,12 +156,12 @@ class Engine:
             if token is not None:
                 self._token = token.strip()
             self._disconnect()
-            address = self._uri
+            self._address = self._uri
             if self._lite is not None:
                 self._lite.stop()
-                address = self._start(self._lite)
+                self._address = self._start(self._lite)
             try:
-                self._client = self._connect(address)
+                self._client = self._connect()
             except BaseException:
                 if self._lite is not None:
                     self._lite.stop()
@@ -172,101 +192,53 @@ class Engine:
         self.description = f"{self._about} (a damaged one was set aside: {aside.name})"
         return lite.start()
 
+    @contextmanager
+    def _using(self) -> Iterator[Any]:
+        """The client, which nobody lets go of meanwhile. Raises StoreError."""
+        while True:
+            if self._resting:
+                self._wake()
+            with self._use_lock:
+                if not self._resting:
+                    client = self.client
+                    self._in_use += 1
+                    break
+        try:
+            if self._lite is not None and not self._lite.alive():
+                raise StoreUnavailable("the embedded Milvus has ended")
+            yield client
+        finally:
+            with self._use_lock:
+                self._in_use -= 1
+                self._used_at = time.monotonic()
+
+    def _wake(self) -> None:
+        with self._lock:
+            if not self._resting:
+                return  # another call has connected, or the engine was opened anew or closed
+            if self._lite is not None and not self._lite.alive():
+                raise StoreUnavailable("the embedded Milvus has ended")
+            self._client = self._connect()
+            self._used_at = time.monotonic()
+            self._resting = False
+
     def _disconnect(self) -> None:
+        self._resting = False
         client, self._client = self._client, None
         if client is not None:
             client.close()
 
-    def _connect(self, address: str) -> Any:
-        pymilvus = _import_pymilvus()
-        # A LAN's Milvus is rarely meant to be asked through the web's proxy, whose variables gRPC follows.
-        options = {} if "grpc_proxy" in os.environ else {"grpc.enable_http_proxy": 0}
+    def _connect(self) -> Any:
         try:
-            # dedicated: a shared connection would stay open after close().
-            client = pymilvus.MilvusClient(
-                address, token=self._token, timeout=CONNECT_S, dedicated=True, grpc_options=options
-            )
-            # Not pymilvus but the daemon decides when to try again: an insert that is repeated after an
-            # ambiguous failure would leave two rows, and a thread would hang for the whole timeout.
-            client._handler._on_rpc_error = _give_up  # noqa: SLF001  it has no public name
-            client.list_collections(timeout=CONNECT_S)
+            return pymilvus_client.connect(self._address, self._token)
         except Exception as error:
             translated = self._translate("connect", error)
             if translated is None:
                 raise
             raise translated from error
-        return client
 
     def _translate(self, doing: str, error: Exception) -> StoreError | None:
-        import grpc
-        from pymilvus.exceptions import ErrorCode, MilvusException
-
-        codes = {link.code() for link in _chain(error) if isinstance(link, grpc.RpcError) and hasattr(link, "code")}
-        if isinstance(error, MilvusException) and isinstance(error.code, grpc.StatusCode):
-            codes.add(error.code)
-        status = grpc.StatusCode
-        if codes & {status.UNAUTHENTICATED, status.PERMISSION_DENIED}:
-            return StoreError(
-                f"Milvus ({self.where}) refuses the token; put user:password or an API key into the file "
-                "that --milvus-token-file names"
-            )
-        if codes & {status.UNAVAILABLE, status.DEADLINE_EXCEEDED, status.CANCELLED} or any(
-            isinstance(link, grpc.FutureTimeoutError) for link in _chain(error)
-        ):
-            return self._unavailable(doing)
-        if isinstance(error, MilvusException):
-            reason = str(error.message).strip().partition("\n")[0][:300]
-            if error.code == ErrorCode.RATE_LIMIT or "not ready" in reason or "service unavailable" in reason:
-                return StoreUnavailable(f"Milvus ({self.where}) is not ready to {doing}: {reason}")
-            if codes:
-                reason = f"{reason} ({', '.join(sorted(code.name for code in codes))})"
-            return StoreError(f"Milvus ({self.where}) failed to {doing}: {reason}")
-        if codes:
-            return StoreError(f"Milvus ({self.where}) failed to {doing}: {', '.join(sorted(c.name for c in codes))}")
-        return None
-
-    def _unavailable(self, doing: str) -> StoreUnavailable:
-        if self.kind == "lite":
-            return StoreUnavailable(f"the embedded Milvus did not answer (to {doing})")
-        return StoreUnavailable(
-            f"Milvus at {self.where} did not answer (to {doing}); start it, or check the address given with --milvus"
-        )
-
-
-def _give_up(error: Exception) -> bool:
-    """pymilvus asks this whether to try again: a failed RPC ends the call, any other error isn't repeated."""
-    import grpc
-
-    if isinstance(error, grpc.RpcError):
-        raise error
-    return False
-
-
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    """An error and its causes. pymilvus says ``raise e from e``, so the chain may bite its own tail."""
-    seen: set[int] = set()
-    link: BaseException | None = error
-    while link is not None and id(link) not in seen:
-        seen.add(id(link))
-        yield link
-        link = link.__context__ if link.__cause__ in (None, link) else link.__cause__
-
-
-def _import_pymilvus() -> Any:
-    """pymilvus, kept from what it does on import: reading a ``.env`` somewhere above it, refusing a
-    ``MILVUS_URI`` that isn't a server's, and logging by itself."""
-    with _import_lock:
-        os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-        os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
-        os.environ.setdefault("PYTHON_DOTENV_DISABLED", "1")
-        for name in ("MILVUS_URI", "MILVUS_DEFAULT_CONNECTION"):
-            os.environ.pop(name, None)
-        import pymilvus
-
-        # It logs each failed call with a traceback; failures reach our log as errors, translated.
-        for name in ("pymilvus", "pymilvus.milvus_client", "pymilvus.bulk_writer"):
-            logging.getLogger(name).setLevel(logging.CRITICAL + 1)
-        return pymilvus
+        return pymilvus_client.translate(error, doing, self.where, is_embedded=self._lite is not None)
 
 
 def _version(package: str) -> str:

@@ -59,12 +59,13 @@ class Store:
     def check(self, *, quick: bool = False) -> None:
         """Raise :class:`StoreError` unless Milvus answers and still holds the collections that were opened.
 
-        ``quick``: of an embedded engine, which nobody else can reach, only whether its child runs. A call costs more
-        than it takes: after each, gRPC's threads wake some twenty times within as many seconds.
+        ``quick``: of an embedded engine, which nobody else can reach, only whether its child runs, and where nobody
+        has asked it for a while that is let be (see :meth:`Engine.rest`).
         """
-        if quick and self._engine.kind == "lite":
+        if self._engine.kind == "lite" and (quick or self._engine.is_resting):
             if not self._engine.alive():
                 raise StoreUnavailable("the embedded Milvus has ended")
+            self._engine.rest()
             return
         names = self._tables.names()
         for table in (self._files, self._pictures, self._words.table):

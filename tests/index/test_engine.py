@@ -24,7 +24,7 @@ from milvus_server import ON_SERVER, MilvusServer
 from memewatchd.errors import StoreError, StoreUnavailable
 from memewatchd.index import engine as engine_module
 from memewatchd.index import lite as lite_module
-from memewatchd.index import space
+from memewatchd.index import pymilvus_client, space
 from memewatchd.index.engine import Engine
 from memewatchd.index.store import Store
 from memewatchd.meme import Digest, FileRow, FileStat
@@ -117,6 +117,91 @@ def test_calls_in_flight_while_the_child_dies_end_with_store_unavailable(lite: E
     for thread in threads:
         thread.join(60)
     assert [type(error) for error in ends] == [StoreUnavailable] * 3
+
+
+def test_an_engine_that_nobody_asks_is_let_be(lite: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = filled(lite)
+    lite.rest()
+    assert not lite.is_resting, "it has just been asked"
+    monkeypatch.setattr(engine_module, "REST_S", 0.0)
+    store.check(quick=True)
+    assert lite.is_resting
+    assert lite.alive()
+    store.check()
+    assert lite.is_resting, "a look doesn't wake it"
+    assert store.search_pictures(VECTOR, 5)[0].digest == ROW.digest
+    assert not lite.is_resting
+    lite.rest()
+    store.insert_files([ROW])
+    assert list(store.read_files()) == [ROW]
+    lite.rest()
+    lite.revive()
+    assert not lite.is_resting
+    assert store.search_pictures(VECTOR, 5)[0].digest == ROW.digest
+    lite.rest()
+    lite.close()
+    assert not lite.is_resting
+    with pytest.raises(StoreUnavailable, match="not open"):
+        store.search_pictures(VECTOR, 5)
+
+
+def test_a_resting_engine_whose_child_was_killed(lite: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_module, "REST_S", 0.0)
+    store = filled(lite)
+    lite.rest()
+    assert lite.pid is not None
+    os.kill(lite.pid, signal.SIGKILL)
+    assert eventually(lambda: not lite.alive())
+    with pytest.raises(StoreUnavailable, match="has ended"):
+        store.check(quick=True)
+    with pytest.raises(StoreUnavailable, match="has ended"):
+        store.search_pictures(VECTOR, 5)
+    lite.revive()
+    assert store.search_pictures(VECTOR, 5)[0].digest == ROW.digest
+
+
+def test_calls_by_many_threads_while_it_is_put_to_rest_again_and_again(
+    lite: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_module, "REST_S", 0.0)
+    store = filled(lite)
+    ended = threading.Event()
+    errors: list[Exception] = []
+    found = [0]
+
+    def ask() -> None:
+        while not ended.is_set():
+            try:
+                assert store.search_pictures(VECTOR, 5)[0].digest == ROW.digest
+                found[0] += 1
+            except Exception as error:  # noqa: BLE001 - told below
+                errors.append(error)
+            time.sleep(0.003)
+
+    asking = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in asking:
+        thread.start()
+    rests = 0
+    deadline = time.monotonic() + 20
+    while rests < 20 and time.monotonic() < deadline:
+        lite.rest()
+        rests += lite.is_resting
+        time.sleep(0.002)
+    ended.set()
+    for thread in asking:
+        thread.join(20)
+    assert errors == []
+    assert (rests, found[0] > 20) == (20, True)
+
+
+@ON_SERVER
+def test_a_server_is_never_let_go(
+    milvus_server: MilvusServer, state_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_module, "REST_S", 0.0)
+    with Engine.open(milvus_server.uri, milvus_server.token, state_dir) as engine:
+        engine.rest()
+        assert not engine.is_resting
 
 
 def test_a_child_that_hangs_does_not_hang_us(lite: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -448,7 +533,7 @@ def test_a_server_that_is_not_there(state_dir: Path) -> None:
 
 
 def test_a_server_that_never_answers(state_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine_module, "CONNECT_S", 0.5)
+    monkeypatch.setattr(pymilvus_client, "CONNECT_S", 0.5)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         uri = f"http://user:secret@127.0.0.1:{silent.getsockname()[1]}"
         with pytest.raises(StoreUnavailable, match="did not answer") as caught:

@@ -115,11 +115,11 @@ def _sit() -> None:
     import memewatchd.daemon
     import memewatchd.encoders.clip  # noqa: F401
     from memewatchd.encoders.glossary import glossary
-    from memewatchd.index.engine import _import_pymilvus
+    from memewatchd.index.pymilvus_client import import_pymilvus
     from memewatchd.search.input_method import lexicon
     from memewatchd.search.readings import readings
 
-    _import_pymilvus()
+    import_pymilvus()
     lexicon()
     readings()
     glossary()

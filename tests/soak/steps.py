@@ -177,9 +177,9 @@ def serve(steps: Sequence[int] | None, until: float) -> None:
     import tempfile
 
     tests = mirror_tests()
-    from memewatchd.index.engine import _import_pymilvus
+    from memewatchd.index.pymilvus_client import import_pymilvus
 
-    _import_pymilvus()
+    import_pymilvus()
     for k in steps or range(1, MOST_CALLS):
         for when in ("before", "after"):
             home = Path(tempfile.mkdtemp(prefix="meme-"))
