@@ -77,7 +77,8 @@ class Commands:
         self._reindexer = reindexer
         self._copier = copier
         self._turn = turn
-        self._exporting = asyncio.Lock()
+        # One at a time, and who waits for it holds no thread: there are few for all that isn't a search.
+        self._exporting, self._describing = asyncio.Lock(), asyncio.Lock()
         self._table: dict[str, Callable[[dict[str, Any]], AsyncIterator[Reply]]] = {
             "search": self._search,
             "list": self._list,
@@ -195,7 +196,8 @@ class Commands:
             raise BadRequest("describe needs like, a list of one picture")
         if self._namer is None:
             raise UnknownOp("nothing here can describe")
-        phrase = await asyncio.to_thread(self._namer.name, pictures[0])
+        async with self._describing:
+            phrase = await asyncio.to_thread(self._namer.name, pictures[0])
         yield {"ok": True, "name": None if phrase is None else phrase._asdict()}
 
     async def _status(self, _: dict[str, Any]) -> AsyncIterator[Reply]:
@@ -290,7 +292,7 @@ class Commands:
         yield {"ok": True, "message": await asyncio.to_thread(asked.ask, model or milvus)}
 
     async def _export(self, args: dict[str, Any]) -> AsyncIterator[Reply]:
-        async with self._exporting:  # one child makes them; who waits for it needn't hold a thread
+        async with self._exporting:
             yield await export_reply(self._exporter, args)
 
     async def _used(self, args: dict[str, Any]) -> AsyncIterator[Reply]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -59,11 +60,14 @@ class FakeMirror:
 
 class FakeNamer:
     def __init__(self) -> None:
+        self.go_on = threading.Event()
+        self.go_on.set()
         self.phrase: Phrase | None = Phrase("cat", "猫")
         self.asked: list[bytes] = []
 
     def name(self, picture: Example) -> Phrase | None:
         self.asked.append(picture.data)
+        assert self.go_on.wait(30)
         return self.phrase
 
 
@@ -127,6 +131,26 @@ def test_describe(house: House) -> None:
         house.ask("describe")
     with pytest.raises(BadRequest, match="one picture"):
         house.ask("describe", like=[picture, picture])
+
+
+def test_many_who_ask_for_names_hold_up_nobody_else(house: House) -> None:
+    """With a large model the first name takes long, and there are few threads for all that isn't a search."""
+    house.add(b"/m/a.png", "d1")
+
+    async def all_of(op: str, **args: Any) -> list[dict[str, Any]]:
+        return [reply async for reply in house.stream(op, **args)]
+
+    async def main() -> None:
+        house.namer.go_on.clear()
+        asking = [asyncio.create_task(all_of("describe", like=[{"data_b64": "c29tZQ=="}])) for _ in range(40)]
+        try:
+            await asyncio.sleep(0.2)
+            assert len(await asyncio.wait_for(all_of("list"), 10)) == 2
+        finally:
+            house.namer.go_on.set()
+        assert all(len(replies) == 1 for replies in await asyncio.gather(*asking))
+
+    asyncio.run(within(main()))
 
 
 def test_an_op_that_is_not_there(house: House) -> None:
