@@ -15,6 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from chromium import FLAGS
 from desktops import PATIENCE_S, SwayDesktop
 
 if TYPE_CHECKING:
@@ -131,16 +132,9 @@ def _command(name: str, desktop: Desktop, folder: Path, url: str) -> tuple[list[
         command = [
             "chromium",
             f"--ozone-platform={'wayland' if wayland else 'x11'}",
-            "--disable-gpu",
-            "--disable-dev-shm-usage",
-            "--no-first-run",
-            "--disable-background-networking",
-            "--disable-component-update",
-            "--disable-sync",
+            *FLAGS,
             "--password-store=basic",
-            "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
             f"--user-data-dir={folder}",
-            *(["--no-sandbox"] if os.getuid() == 0 else []),
             url,
         ]
         return command, environ

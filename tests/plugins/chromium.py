@@ -22,6 +22,17 @@ if TYPE_CHECKING:
 PROGRAM = shutil.which("chromium")
 DRIVER = shutil.which("chromedriver")
 PATIENCE_S = 60
+FLAGS = (
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost",
+    *(["--no-sandbox"] if os.getuid() == 0 else []),
+)
+"""Loopback and nothing else, and nothing asked at the first start."""
 
 
 class Page:
@@ -85,19 +96,12 @@ def chromium(downloads: Path, language: str = "en", size: tuple[int, int] = (110
     options = webdriver.ChromeOptions()
     options.binary_location = PROGRAM or ""
     for flag in (
+        *FLAGS,
         "--headless=new",
-        "--disable-gpu",
-        "--disable-dev-shm-usage",
-        "--no-first-run",
-        "--disable-background-networking",
-        "--disable-component-update",
-        "--disable-sync",
         "--force-device-scale-factor=1",
-        "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost",
         f"--user-data-dir={profile}",
         f"--window-size={size[0]},{size[1]}",
         f"--lang={language}",
-        *(["--no-sandbox"] if os.getuid() == 0 else []),
     ):
         options.add_argument(flag)
     options.add_experimental_option(
