@@ -105,7 +105,7 @@ class Parts:
         self.thumbnailer = Thumbnailer(
             cache_names.thumbnails_dir(environ),
             files=lambda: [(row.path, row.stat.mtime_ns) for row in self.catalog.searchable()],
-            generation=lambda: self.catalog.generation,
+            generation=lambda: (self.catalog.generation, self.catalog.indexed),
             is_idle=lambda: self.progress.scanned and not self.progress.pending,
         )
         self._calibrator = Calibrator(self.host, self._store, self.catalog)
@@ -171,6 +171,7 @@ class Parts:
             watcher=self.watcher,
             open_index=self._open_index,
             check_index=lambda quick: self._store.check(quick=quick),
+            at_leisure=self._look_again,
             shortage=self.engine.shortage,
             ledger=self._ledger,
             catalog=self.catalog,
@@ -258,6 +259,11 @@ class Parts:
         self.engine.revive(token)
         self._store.open_files()
         self._store.open_words()
+
+    def _look_again(self) -> None:
+        """The sync thread, every ten seconds: whoever works at leisure has no timer of their own."""
+        self.thumbnailer.look_again()
+        self.searcher.preparer.look_again()
 
     def _forget_measured(self) -> None:
         """The sync thread: what was measured with the model before means nothing any more."""

@@ -81,6 +81,7 @@ class Mirror:
         watcher: Watches,
         open_index: Callable[[], None],
         check_index: Callable[[bool], None] = lambda quick: None,
+        at_leisure: Callable[[], None] = lambda: None,
         shortage: Callable[[], str] = lambda: "",
         ledger: Ledger,
         catalog: Catalog,
@@ -99,6 +100,7 @@ class Mirror:
         self._watcher = watcher
         self._open_index = open_index
         self._check_index = check_index
+        self._at_leisure = at_leisure
         self._shortage = shortage
         self._ledger = ledger
         self._catalog = catalog
@@ -306,12 +308,14 @@ class Mirror:
         return True
 
     def _check_if_due(self) -> None:
-        """The ten-second look: does Milvus answer, do the watches live, are the roots the same?"""
+        """The ten-second look: does Milvus answer, do the watches live, are the roots the same? And whoever works at
+        leisure is told, so that nothing else need wake."""
         if not self._check_index_if_due():
             return
         self._watcher.check()
         if self._looker.look_at_roots():
             self._dirty.mark_all()
+        self._at_leisure()
 
     def _look_if_due(self) -> None:
         walks = self._progress.waiting_walks()

@@ -120,8 +120,10 @@ class Catalog:
 
     def set_away(self, roots: Iterable[bytes]) -> None:
         """Files of these roots are kept and not returned."""
-        self._away = tuple(root.rstrip(b"/") + b"/" for root in roots)
-        self._generation += 1
+        away = tuple(root.rstrip(b"/") + b"/" for root in roots)
+        if away != self._away:
+            self._away = away
+            self._generation += 1
 
     def _good_paths(self, digest: Digest) -> list[bytes]:
         return [path for path in self._by_digest.get(digest, ()) if not self._by_path[path].error]

@@ -28,14 +28,14 @@ SIZE = "large"
 """Which of the specification's sizes is made: launchers show some 100 pixels, twice that on a fine screen."""
 
 LIMITS = Limits(cpu_s=10, deadline_s=60.0)
-_LOOK_AGAIN_S = 10.0
+_SOON_S = 0.5
 _NS = 1_000_000_000
 
 
 class Thumbnailer:
     """Keeps the thumbnails of what can be found complete. Made in the main thread; its own thread does the work.
 
-    ``files``: what should have one, as (path, mtime in nanoseconds). ``generation``: another number whenever that may
+    ``files``: what should have one, as (path, mtime in nanoseconds). ``generation``: another value whenever that may
     have changed. ``is_idle``: whether there is time for it now. ``folder``: the desktop's.
     """
 
@@ -44,7 +44,7 @@ class Thumbnailer:
         folder: str,
         *,
         files: Callable[[], Iterable[tuple[bytes, int]]],
-        generation: Callable[[], int],
+        generation: Callable[[], object],
         is_idle: Callable[[], bool],
     ) -> None:
         self._folder = os.path.join(folder, SIZE)
@@ -54,6 +54,8 @@ class Thumbnailer:
         self._is_idle = is_idle
         self._renderer = Renderer(LIMITS)
         self._stop = threading.Event()
+        self._woken = threading.Event()
+        self._done: object = None  # the generation that is complete
         self._seen: dict[bytes, int] = {}
         """Path → the mtime of which a thumbnail is there, or can't be made."""
         self.problem = ""
@@ -67,9 +69,15 @@ class Thumbnailer:
     def close(self) -> None:
         """End, even in the middle of a picture."""
         self._stop.set()
+        self._woken.set()
         self._renderer.close()
         if self._thread.ident is not None:
             self._thread.join(1.0)
+
+    def look_again(self) -> None:
+        """Any thread, now and then: goes on where something has changed. There is no timer once all are made."""
+        if self._generation() != self._done:
+            self._woken.set()
 
     def find(self, path: bytes) -> bytes | None:
         """The thumbnail of ``path``, a PNG, where there is one of the file as it stands. Any thread may ask."""
@@ -87,14 +95,17 @@ class Thumbnailer:
         return None
 
     def _run(self) -> None:
-        done = -1
-        while not self._stop.wait(_LOOK_AGAIN_S if done >= 0 else 0.5):
+        while True:
+            self._woken.wait(_SOON_S if self._done is None else None)
+            self._woken.clear()
+            if self._stop.is_set():
+                return
             generation = self._generation()
-            if generation == done or not self._is_idle():
+            if generation == self._done or not self._is_idle():
                 continue
             try:
                 if self._go_over():
-                    done = generation
+                    self._done = generation
             except OSError as error:
                 # A read-only home, a full disk: it would be the same for the next one.
                 self.problem = f"no thumbnails can be kept in {self._base}: {error.strerror or error}"

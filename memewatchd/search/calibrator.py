@@ -40,6 +40,10 @@ class PictureIndex(Protocol):
 class Files(Protocol):
     """What this needs of the catalog."""
 
+    @property
+    def generation(self) -> int: ...
+    @property
+    def indexed(self) -> int: ...
     def vectors(self) -> set[Digest]: ...
 
 
@@ -51,6 +55,7 @@ class Calibrator:
         self._index = index
         self._files = files
         self._measured: set[Digest] = set()
+        self._fitting: tuple[int, int] | None = None  # the files' generation and number when the measure was seen to fit
         self._turn = 0
         self.current: Calibration | None = None
         """None while nothing is measured, or too little is there."""
@@ -63,13 +68,20 @@ class Calibrator:
     @property
     def is_stale(self) -> bool:
         """Whether the pictures have changed too much since (another model's are other pictures' vectors too)."""
-        now = self._files.vectors()
-        most = max(len(now), len(self._measured))
-        return most > 0 and len(now ^ self._measured) > CHANGED * most
+        files = (self._files.generation, self._files.indexed)
+        if files == self._fitting:
+            return False
+        now, measured = self._files.vectors(), self._measured
+        most = max(len(now), len(measured))
+        if most > 0 and len(now ^ measured) > CHANGED * most:
+            return True
+        self._fitting = files
+        return False
 
     def forget(self) -> None:
         """Another model is in use: what is being measured just now means nothing either."""
         self._turn += 1
+        self._fitting = None
         self._measured, self.current = set(), None
 
     def measure(self) -> bool:

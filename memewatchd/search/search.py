@@ -17,6 +17,7 @@ from memewatchd.search.copies import Copies
 from memewatchd.search.filters import EXACT, predicate
 from memewatchd.search.legs import Names, WordLegs, excludes
 from memewatchd.search.look import LookLeg, PictureIndex, TextEncoder
+from memewatchd.search.preparing import Preparer
 from memewatchd.search.query import Query, parse
 from memewatchd.search.ranking import Hit, Look, rank
 from memewatchd.search.syllables import plain_letters, split
@@ -37,7 +38,6 @@ log = logging.getLogger(__name__)
 
 _SEARCH_THREADS = 4
 _LOOK_AGAIN_S = 0.02
-_SOON_S, _SELDOM_S = 1.0, 10.0
 
 _Result = TypeVar("_Result")
 
@@ -108,6 +108,9 @@ class Searcher:
         self._elsewhere = elsewhere
         self._on_search = on_search
         self._on_failure = on_failure
+        self.preparer = Preparer(
+            self._in_pool, self.copies, calibrator, is_ready=lambda: is_active() and encoder.ready
+        )
         self._pool = ThreadPoolExecutor(_SEARCH_THREADS, thread_name_prefix="search")
 
     def close(self) -> None:
@@ -271,25 +274,8 @@ class Searcher:
         return calibration is None or calibration.fits(vector, best)
 
     async def keep_ready(self, is_calm: Callable[[], bool], prepare: Callable[[], None] = lambda: None) -> None:
-        """For ever: when ``is_calm``, do what a search would otherwise have to wait for.
-
-        Once: read the dictionaries, and what ``prepare`` reads. Then: look for copies in what is new, and measure what
-        fits nothing where the index has changed much. Not before: all that would be in the way of the first search.
-        """
-        once = [self._by_words.warm, prepare]
-        while True:
-            await asyncio.sleep(_SOON_S if once or not is_calm() else _SELDOM_S)
-            if not (is_calm() and self._is_active() and self._encoder.ready):
-                continue
-            try:
-                while once:
-                    await self._in_pool(once.pop(0))
-                if self.copies.is_stale:
-                    await self._in_pool(self.copies.warm)
-                if self._calibrator is not None and self._calibrator.is_stale:
-                    await self._in_pool(self._calibrator.measure)
-            except Exception:
-                log.exception("a search was not prepared; it does without")
+        """For ever: prepare what searches need, see :class:`Preparer`; ``prepare``: what else is to be done once."""
+        await self.preparer.run(is_calm, self._by_words.warm, prepare)
 
     def _filter(self, query: Query) -> Callable[[FileRow], bool]:
         if not (query.filters or query.minus):

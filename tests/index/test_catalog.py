@@ -187,3 +187,17 @@ def test_words_have_a_generation_of_their_own() -> None:
     unread = catalog.unread("r")
     unread.append(DIGESTS[2])
     assert catalog.unread("r") == []
+
+
+def test_what_is_away_as_before_is_no_change() -> None:
+    catalog = Catalog()
+    before = catalog.generation
+    catalog.set_away([])  # the ten-second look says so again and again
+    assert catalog.generation == before
+    catalog.set_away([b"/a"])
+    assert catalog.generation != before
+    before = catalog.generation
+    catalog.set_away([b"/a/"])
+    assert catalog.generation == before
+    catalog.set_away([])
+    assert catalog.generation != before

@@ -43,7 +43,7 @@ def files(tmp_path: Path) -> Files:
 
 @pytest.fixture
 def started(files: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], Thumbnailer]]:
-    monkeypatch.setattr(thumbnails, "_LOOK_AGAIN_S", 0.05)
+    monkeypatch.setattr(thumbnails, "_SOON_S", 0.05)
     made: list[Thumbnailer] = []
 
     def start() -> Thumbnailer:
@@ -95,6 +95,7 @@ def test_what_is_missing_is_made_as_the_specification_says(
     os.utime(path, (1000, 1000))
     assert thumbnailer.find(path) is None
     files.generation += 1
+    thumbnailer.look_again()
     until(lambda: thumbnailer.find(path))
 
 

@@ -28,6 +28,14 @@ class Parts:
         self.failing = False
         self.on_text: Callable[[], None] = lambda: None
 
+    @property
+    def generation(self) -> int:
+        return hash(frozenset(self.pictures))
+
+    @property
+    def indexed(self) -> int:
+        return len(self.pictures)
+
     def _unit(self) -> NDArray[np.float32]:
         vector = self._random.normal(size=16)
         return (vector / np.linalg.norm(vector)).astype(np.float32)
