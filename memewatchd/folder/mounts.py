@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import select
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,6 +38,42 @@ class Mount:
         ntfs-3g) is a disk of this machine.
         """
         return self.kind in _SHARED or self.kind.startswith(b"fuse.")
+
+
+class MountTable:
+    """The mounts as this process sees them, read again only when the kernel says that they have changed.
+
+    proc_pid_mountinfo(5) doesn't tell, proc_pid_mounts(5) does: poll(2) marks the file as having an exceptional
+    condition after each change. One thread only.
+    """
+
+    def __init__(self, file: Path = MOUNTINFO) -> None:
+        self._file = file
+        self._fd: int | None = None
+        self._poll = select.poll()
+        self._mounts: list[Mount] = []
+
+    def look(self) -> list[Mount]:
+        """The mounts now: the very list of before where nothing has changed. Empty where they can't be read."""
+        try:
+            if self._fd is None:
+                self._fd = os.open(self._file, os.O_RDONLY | os.O_CLOEXEC)
+                self._poll.register(self._fd, select.POLLPRI)
+            elif not self._poll.poll(0):
+                return self._mounts
+            os.lseek(self._fd, 0, os.SEEK_SET)
+            with open(self._fd, "rb", closefd=False) as stream:
+                self._mounts = parse_mountinfo(stream.read())
+        except OSError:
+            self.close()
+        return self._mounts
+
+    def close(self) -> None:
+        """Nothing is kept; :meth:`look` begins anew."""
+        if self._fd is not None:
+            self._poll.unregister(self._fd)
+            os.close(self._fd)
+        self._fd, self._mounts = None, []
 
 
 def parse_mountinfo(text: bytes) -> list[Mount]:

@@ -14,10 +14,10 @@ import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from memewatchd.folder.inotify import Reader, RootWatch
-from memewatchd.folder.mounts import MOUNTINFO, Mount, mounts_for, parse_mountinfo
+from memewatchd.folder.mounts import Mount, MountTable, mounts_for
 from memewatchd.folder.roots import Identity, identify, shown
 
 if TYPE_CHECKING:
@@ -40,6 +40,13 @@ class _Root:
     tried: float = 0.0
 
 
+class Mounts(Protocol):
+    """What the watcher needs of the table of mounts; :class:`MountTable` is one."""
+
+    def look(self) -> list[Mount]: ...
+    def close(self) -> None: ...
+
+
 class Watcher:
     """Marks what has changed. ``start``, ``check`` and ``stop`` belong to one thread; marks come from another.
 
@@ -54,14 +61,15 @@ class Watcher:
         dirty: DirtySet,
         poll_s: float = 30.0,
         clock: Callable[[], float] = time.monotonic,
-        mountinfo: Path = MOUNTINFO,
+        mounts: Mounts | None = None,
     ) -> None:
         self._roots = [_Root(os.path.abspath(root)) for root in roots]
         self._ignore = ignore
         self._dirty = dirty
         self._poll_s = poll_s
         self._clock = clock
-        self._mountinfo = mountinfo
+        self._table = mounts or MountTable()
+        self._mounts: list[Mount] | None = None
         self._reader: Reader | None = None
         self._no_reader = ""
         self._mode_lock = threading.Lock()
@@ -79,9 +87,9 @@ class Watcher:
         Never fails for want of watches: it polls then, and :attr:`mode` says so.
         """
         self._open_reader()
-        mounts = self._mounts()
+        self._mounts = self._table.look()
         for root in self._roots:
-            self._watch(root, mounts)
+            self._watch(root, self._mounts)
         self._tell_mode()
 
     def stop(self) -> None:
@@ -89,6 +97,7 @@ class Watcher:
         for root in self._roots:
             self._unwatch(root)
         self._close_reader()
+        self._table.close()
 
     def check(self) -> None:
         """Heals what events don't tell; marks roots that are polled and due. To be called every ten seconds."""
@@ -97,19 +106,19 @@ class Watcher:
                 self._unwatch(root)
             self._close_reader()
             self._open_reader()
-        mounts = self._mounts()
+        mounts = self._table.look()
+        are_new, self._mounts = mounts is not self._mounts, mounts
         for root in self._roots:
-            self._check_root(root, mounts)
+            self._check_root(root, mounts, are_new=are_new)
         self._tell_mode()
 
-    def _check_root(self, root: _Root, mounts: list[Mount]) -> None:
+    def _check_root(self, root: _Root, mounts: list[Mount], *, are_new: bool) -> None:
         identity = identify(root.path)
-        here = _mounts_of(root.path, mounts)
         lost = root.watch is not None and not root.watch.holds_root and not root.watch.refused
         if identity != root.identity or lost or (root.watch is None and identity and self._reader):
             self._unwatch(root)
             self._watch(root, mounts)
-        elif here != root.mounts:
+        elif are_new and (here := _mounts_of(root.path, mounts)) != root.mounts:
             root.mounts = here
             if root.watch:
                 root.watch.resync()
@@ -169,12 +178,6 @@ class Watcher:
             self._reader.stop()
             self._reader.join()
             self._reader = None
-
-    def _mounts(self) -> list[Mount]:
-        try:
-            return parse_mountinfo(self._mountinfo.read_bytes())
-        except OSError:
-            return []
 
     def _tell_mode(self) -> None:
         reasons = [reason for root in self._roots if (reason := self._why_polled(root))]

@@ -55,7 +55,7 @@ class Calibrator:
         self._index = index
         self._files = files
         self._measured: set[Digest] = set()
-        self._fitting: tuple[int, int] | None = None  # the files' generation and number when the measure was seen to fit
+        self._fitting: tuple[int, int] | None = None  # how the files were when the measure was seen to fit
         self._turn = 0
         self.current: Calibration | None = None
         """None while nothing is measured, or too little is there."""

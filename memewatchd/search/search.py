@@ -108,9 +108,7 @@ class Searcher:
         self._elsewhere = elsewhere
         self._on_search = on_search
         self._on_failure = on_failure
-        self.preparer = Preparer(
-            self._in_pool, self.copies, calibrator, is_ready=lambda: is_active() and encoder.ready
-        )
+        self.preparer = Preparer(self._in_pool, self.copies, calibrator, is_ready=lambda: is_active() and encoder.ready)
         self._pool = ThreadPoolExecutor(_SEARCH_THREADS, thread_name_prefix="search")
 
     def close(self) -> None:

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
-from memewatchd.folder.mounts import MOUNTINFO, mounts_for, parse_mountinfo
+from memewatchd.folder.mounts import MOUNTINFO, MountTable, mounts_for, parse_mountinfo
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
 
 TEXT = rb"""24 27 0:6 / /dev rw,relatime - devtmpfs devtmpfs rw,size=12334460k,mode=755
 27 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw,discard
@@ -55,3 +61,34 @@ def test_where_nothing_is_known_nothing_is_silent() -> None:
 def test_this_machines_own_table_can_be_read() -> None:
     mounts = parse_mountinfo(MOUNTINFO.read_bytes())
     assert mounts_for(mounts, b"/proc/self")[0].kind == b"proc"
+
+
+CHANGES = """
+import os, subprocess, sys
+from memewatchd.folder import mounts
+read = []
+mounts.parse_mountinfo = lambda text, parse=mounts.parse_mountinfo: read.append(text) or parse(text)
+table = mounts.MountTable()
+held = lambda: any(mount.point == os.fsencode(sys.argv[1]) for mount in table.look())
+seen = [held(), held(), len(read)]
+subprocess.run(["mount", "-t", "tmpfs", "tmpfs", sys.argv[1]], check=True)
+seen += [held(), held(), len(read)]
+subprocess.run(["umount", sys.argv[1]], check=True)
+seen += [held(), held(), len(read)]
+table.close()
+seen += [held(), len(read)]
+print(seen)
+"""
+
+
+def test_the_table_is_read_again_only_when_the_kernel_says_so(in_namespace: Callable[..., str], tmp_path: Path) -> None:
+    said = in_namespace(CHANGES, str(tmp_path), mounts=True)
+    assert said.strip() == "[False, False, 1, True, True, 2, False, False, 3, False, 4]"
+
+
+def test_a_table_that_cannot_be_read_is_empty_and_looked_for_again(tmp_path: Path) -> None:
+    table = MountTable(tmp_path / "mountinfo")
+    assert table.look() == []
+    (tmp_path / "mountinfo").write_bytes(TEXT)
+    assert mounts_for(table.look(), b"/")
+    table.close()

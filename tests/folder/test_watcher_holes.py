@@ -12,6 +12,7 @@ from watchdog.events import FileSystemEvent, FileSystemEventHandler
 from watchdog.observers.inotify import InotifyEmitter, InotifyObserver
 
 from memewatchd.folder.ignore import Ignore
+from memewatchd.folder.mounts import Mount, parse_mountinfo
 from memewatchd.folder.watcher import Watcher
 
 if TYPE_CHECKING:
@@ -490,12 +491,25 @@ def test_reading_is_heard_by_the_plain_observer(folder: Path, plain: tuple[Inoti
 # 6. File systems that others change.
 
 
+class Table:
+    """A table of mounts that a test writes."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+
+    def look(self) -> list[Mount]:
+        return parse_mountinfo(self._file.read_bytes())
+
+    def close(self) -> None:
+        pass
+
+
 def test_a_network_mount_is_polled_and_still_watched(folder: Path, tmp_path: Path, bell: Any, marks: Any) -> None:
     root, now = os.fsencode(folder), 0.0
     table = tmp_path / "mountinfo"
     own = f"27 1 254:0 / / rw - ext4 /dev/vda rw\n28 27 0:50 / {folder} rw - nfs4 server:/x rw\n"
     table.write_text(own)
-    watcher = Watcher([root], Ignore(), marks, poll_s=30, clock=lambda: now, mountinfo=table)
+    watcher = Watcher([root], Ignore(), marks, poll_s=30, clock=lambda: now, mounts=Table(table))
     watcher.start()
     try:
         assert watcher.mode == (
@@ -528,7 +542,7 @@ def test_of_a_network_mount_below_the_root_only_that_is_polled(folder: Path, tmp
     table.write_text(
         f"27 1 254:0 / / rw - ext4 /dev/vda rw\n28 27 0:50 / {folder}/phone rw - fuse.sshfs me@phone: rw\n"
     )
-    watcher = Watcher([os.fsencode(link)], Ignore(), marks, poll_s=30, clock=lambda: now, mountinfo=table)
+    watcher = Watcher([os.fsencode(link)], Ignore(), marks, poll_s=30, clock=lambda: now, mounts=Table(table))
     watcher.start()
     try:
         assert watcher.mode[0] == "polling"

@@ -30,7 +30,7 @@ class Work(SimpleNamespace):
 
 async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(30):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - it waits for anything
             await asyncio.sleep(0.005)
 
 
