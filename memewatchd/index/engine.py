@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar
 from urllib.parse import urlsplit
 
 from memewatchd.errors import StoreDamaged, StoreError, StoreUnavailable
-from memewatchd.index import pymilvus_client, space
+from memewatchd.index import lite_file, pymilvus_client, space
 from memewatchd.index.lite import LiteServer
 
 if TYPE_CHECKING:
@@ -27,6 +27,9 @@ T = TypeVar("T")
 
 REST_S: Final = 30.0
 """How long nothing has been asked of the embedded engine when :meth:`Engine.rest` lets go of it, seconds."""
+
+BEGIN_S: Final = 5.0
+"""How long the embedded engine may refuse calls because it has just begun, seconds."""
 
 _log = logging.getLogger(__name__)
 
@@ -97,23 +100,24 @@ class Engine:
         return self._resting
 
     def rest(self) -> None:
-        """Disconnect from the embedded engine where nothing was asked for :data:`REST_S`.
+        """Disconnect from the embedded engine where nothing was asked for :data:`REST_S`, and let it stand still.
 
-        As long as there is a connection gRPC's threads wake some ten times a second, and no setting stops that.
-        To connect again takes 5 ms.
+        As long as there is a connection gRPC's threads wake some ten times a second, in us and in it, and without one
+        still once a second in it; no setting stops that. To go on and connect again takes 5 ms.
         """
         if self._lite is None:
             return
         with self._lock, self._use_lock:
             if self._client is not None and not self._in_use and time.monotonic() >= self._used_at + REST_S:
                 self._disconnect()
+                self._lite.pause()
                 self._resting = True
 
     def call(self, doing: str, function: Callable[[Any], T]) -> T:
         """``function(client)``, with pymilvus' errors translated; ``doing`` completes "Milvus failed to …"."""
         with self._using() as client:
             try:
-                return function(client)
+                return self._patiently(function, client)
             except StoreError:
                 raise
             except Exception as error:
@@ -126,6 +130,18 @@ class Engine:
                     # The channel was closed under the call: pymilvus has no error of its own for that.
                     translated = StoreUnavailable(f"Milvus was closed while it was to {doing}")
                 raise translated from error
+
+    def _patiently(self, function: Callable[[Any], T], client: Any) -> T:
+        # For a moment after its start, on a slow machine, the embedded engine takes calls that it can't do yet.
+        patient_until = time.monotonic() + BEGIN_S
+        while True:
+            try:
+                return function(client)
+            except Exception as error:
+                hopeless = time.monotonic() >= patient_until or not pymilvus_client.is_beginning(error)
+                if self._lite is None or hopeless:
+                    raise
+            time.sleep(0.02)
 
     def insert(self, doing: str, function: Callable[[Any], T]) -> T:
         """A :meth:`call` that inserts at least a row: it has failed, too, where that has not reached the disk.
@@ -142,7 +158,7 @@ class Engine:
 
     def shortage(self) -> str:
         """Why nothing should be written just now (the embedded engine's disk is nearly full), "" where it may."""
-        return space.shortage(self._lite.file.parent) if self._lite is not None else ""
+        return space.shortage(self._lite.folder) if self._lite is not None else ""
 
     def revive(self, token: str | None = None) -> None:
         """Connect anew (with another ``token``, where one is given); for the embedded engine, start its child anew.
@@ -187,7 +203,7 @@ class Engine:
         except StoreDamaged:
             if not lite.is_ours:
                 raise
-        aside = lite.set_aside()
+        aside = lite_file.set_aside(lite.file)
         _log.error("%s is damaged: it is kept as %s, and the index is built anew from the pictures", lite.file, aside)
         self.description = f"{self._about} (a damaged one was set aside: {aside.name})"
         return lite.start()
@@ -216,8 +232,10 @@ class Engine:
         with self._lock:
             if not self._resting:
                 return  # another call has connected, or the engine was opened anew or closed
-            if self._lite is not None and not self._lite.alive():
-                raise StoreUnavailable("the embedded Milvus has ended")
+            if self._lite is not None:
+                if not self._lite.alive():
+                    raise StoreUnavailable("the embedded Milvus has ended")
+                self._lite.resume()
             self._client = self._connect()
             self._used_at = time.monotonic()
             self._resting = False

@@ -8,12 +8,15 @@ program is started here instead, with a session, a signal mask, a umask and an e
 The life line between the two is a POSIX lock on ``.NAME.db.lock`` beside the file, the wrapper's own
 protocol: the child waits for it and ends as soon as it gets it. So it ends when we close, and within
 a second of our death, and a program that opens the same file through the wrapper is refused.
+A child that stands still (:meth:`LiteServer.pause`) would not get it: so the kernel wakes it when its
+parent dies, where setpriv(1) of util-linux can ask for that; where it can't, the child never stands still.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import hashlib
 import importlib.util
 import itertools
@@ -22,14 +25,14 @@ import os
 import shutil
 import signal
 import socket
-import sqlite3
 import struct
 import subprocess
 import threading
 import time
 from pathlib import Path
 
-from memewatchd.errors import StoreDamaged, StoreError, StoreUnavailable
+from memewatchd.errors import StoreError, StoreUnavailable
+from memewatchd.index import lite_file
 
 _log = logging.getLogger(__name__)
 
@@ -56,7 +59,9 @@ class LiteServer:
     def __init__(self, file: Path, state_dir: Path) -> None:
         """A folder of our own in ``state_dir`` is for the socket and the logs. Nothing is done before :meth:`start`."""
         self.file = Path(os.path.realpath(file))
+        self.folder = os.fspath(self.file.parent)
         name = hashlib.blake2b(os.fsencode(self.file), digest_size=4).hexdigest()
+        self._lock_file = self.file.with_name(f".{self.file.name}.lock")
         self._run_dir = state_dir.absolute() / f"milvus-lite-{name}"
         self.is_ours = self.file.parent == Path(os.path.realpath(state_dir))
         """Whether the file can only be what we wrote; one elsewhere may be anybody's, named by mistake."""
@@ -65,6 +70,7 @@ class LiteServer:
         self._errors_fd: int | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._owned = False
+        self._through = _woken_by_our_death()
 
     @property
     def pid(self) -> int | None:
@@ -74,6 +80,19 @@ class LiteServer:
     def alive(self) -> bool:
         """Whether the child runs."""
         return self._process is not None and self._process.poll() is None
+
+    def pause(self) -> None:
+        """Let the child stand still, which wakes once a second otherwise, until :meth:`resume`.
+
+        What was written is safe meanwhile, whatever happens to it. To be called by whoever has just disconnected.
+        """
+        if self._through and self._process is not None:
+            self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let the child go on, whoever stopped it. Any state is fine."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGCONT)
 
     def trim_log(self) -> None:
         """Empty the child's log where it has grown: one error again and again would fill the disk. Only what it said
@@ -102,8 +121,8 @@ class LiteServer:
         self._own_file()
         try:
             self._take_lock()
-            _refuse_foreign_file(self.file)
-            _refuse_damaged_file(self.file)
+            lite_file.refuse_foreign(self.file)
+            lite_file.refuse_damaged(self.file)
             return self._start(program)
         except OSError as error:
             self.stop()
@@ -112,29 +131,13 @@ class LiteServer:
             self.stop()
             raise
 
-    def set_aside(self) -> Path:
-        """Rename the file, so that the next start begins a new one; returns its new name. Raises StoreError.
-
-        Its journal goes with it: played back into the new file, it would ruin that too.
-        """
-        aside = self.file.with_name(f"{self.file.name}.broken-{time.strftime('%Y%m%d-%H%M%S')}")
-        while aside.exists():
-            aside = aside.with_name(f"{aside.name}x")
-        try:
-            for suffix in ("-journal", "-wal", "-shm"):
-                with contextlib.suppress(FileNotFoundError):
-                    os.rename(f"{self.file}{suffix}", f"{aside}{suffix}")
-            os.rename(self.file, aside)
-        except OSError as error:
-            raise StoreError(f"{self.file} is damaged and can't be renamed ({error.strerror}); move it away") from error
-        return aside
-
     def stop(self) -> None:
         """End the child, quickly and whatever state it is in, and remove what it left. Idempotent."""
         if self._lock_fd is not None:
             os.close(self._lock_fd)
             self._lock_fd = None
         if self._process is not None:
+            self.resume()
             try:
                 self._process.wait(STOP_S)
             except subprocess.TimeoutExpired:
@@ -163,7 +166,7 @@ class LiteServer:
             self._owned = True
 
     def _take_lock(self) -> None:
-        path = self.file.with_name(f".{self.file.name}.lock")
+        path = self._lock_file
         try:
             self._lock_fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
@@ -205,7 +208,14 @@ class LiteServer:
         before = signal.pthread_sigmask(signal.SIG_BLOCK, _BLOCKED)
         try:
             self._process = subprocess.Popen(
-                [program, self.file, f"unix:{name}", "ERROR", self.file.with_name(f".{self.file.name}.lock")],
+                [
+                    *self._through,
+                    program,
+                    self.file,
+                    f"unix:{name}",
+                    "ERROR",
+                    self._lock_file,
+                ],
                 stdin=subprocess.DEVNULL,
                 stdout=self._errors_fd,
                 stderr=self._errors_fd,
@@ -248,6 +258,20 @@ def _program() -> Path:
     raise StoreError("milvus-lite 2.5 isn't installed here: pip install milvus-lite==2.5.1, or use --milvus http://…")
 
 
+@functools.cache
+def _woken_by_our_death() -> tuple[str, ...]:
+    """What to start a program with so that it is continued when the thread that started it ends: PR_SET_PDEATHSIG of
+    prctl(2), which Python can't set without running code of ours in the forked child. Empty where there is no such."""
+    setpriv = shutil.which("setpriv")
+    if setpriv is None:
+        return ()
+    through = (setpriv, "--pdeathsig", "SIGCONT", "--")
+    with contextlib.suppress(OSError):
+        if not subprocess.run([*through, "true"], capture_output=True, check=False).returncode:
+            return through
+    return ()
+
+
 def _held_by_orphan(lock_fd: int) -> bool:
     """Whether a Milvus Lite child holds the lock, not a program that has one: then its parent is gone, and it
     is about to end. True too if nobody holds it any more."""
@@ -262,68 +286,9 @@ def _held_by_orphan(lock_fd: int) -> bool:
         return False
 
 
-def _refuse_foreign_file(file: Path) -> None:
-    """Raise unless ``file`` is absent, empty or Milvus Lite's.
-
-    Milvus Lite would add its tables to any SQLite file, another program's too.
-    """
-    if file.is_dir():
-        raise StoreError(
-            f"{file} is a folder, as Milvus Lite 3 writes; this program uses Milvus Lite 2.5. "
-            "Choose another file with --milvus, or move it away: the index is built anew from the pictures"
-        )
-    try:
-        with file.open("rb") as stream:
-            head = stream.read(16)
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise StoreError(f"{file}: {error.strerror}; choose another file with --milvus") from error
-    if not os.access(file, os.W_OK):
-        # Milvus Lite would take rows, and lose them.
-        raise StoreError(f"{file} is read-only; make it writable, or choose another file with --milvus")
-    if not head:
-        return
-    if head != b"SQLite format 3\0":
-        raise _damaged(file)
-    try:
-        # immutable: look without locks, and without replaying the journal of a child that was killed.
-        with contextlib.closing(sqlite3.connect(f"{file.as_uri()}?mode=ro&immutable=1", uri=True)) as connection:
-            tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
-    except sqlite3.Error:
-        return  # what is wrong shows when the journal has been replayed
-    if tables and "collection_meta" not in tables:
-        raise StoreError(f"{file} is not a Milvus Lite database. Choose another file with --milvus, or move it away")
-
-
-def _refuse_damaged_file(file: Path) -> None:
-    """Raise unless ``file`` is whole. Milvus Lite itself would leave out what it can't read, and say nothing.
-
-    SQLite plays back the journal of a child that was killed: no child runs now, for we hold its lock.
-    """
-    if not file.exists():
-        return
-    try:
-        with contextlib.closing(sqlite3.connect(f"{file.as_uri()}?mode=rw", uri=True)) as connection:
-            found = connection.execute("PRAGMA quick_check(1)").fetchone()
-    except sqlite3.Error as error:
-        if error.sqlite_errorname.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
-            raise _damaged(file) from error
-        return  # read-only, or a full disk: the child says so
-    if found != ("ok",):
-        raise _damaged(file)
-
-
-def _damaged(file: Path) -> StoreDamaged:
-    return StoreDamaged(
-        f"{file} is not a Milvus Lite database, or is damaged. Choose another file with --milvus, "
-        "or move it away: the index is built anew from the pictures"
-    )
-
-
 def _start_failed(file: Path, output: str) -> StoreError:
     reason = output.partition("errs: ")[2].splitlines() or output.partition("err: ")[2].splitlines()
     if reason and ("not a database" in reason[0] or "malformed" in reason[0]):
-        return _damaged(file)
+        return lite_file.damaged(file)
     what = reason[0] if reason else (output.strip().splitlines() or ["it gave no reason"])[-1]
     return StoreError(f"Milvus Lite can't open {file}: {what}. Free space, make it writable, or move it away")

@@ -69,6 +69,11 @@ def translate(error: Exception, doing: str, where: str, *, is_embedded: bool) ->
     return None
 
 
+def is_beginning(error: Exception) -> bool:
+    """Whether Milvus Lite refused a call because it listens already and isn't quite there: it did nothing then."""
+    return "has not been init" in str(error)
+
+
 def _give_up(error: Exception) -> bool:
     """pymilvus asks this whether to try again: a failed RPC ends the call, any other error isn't repeated."""
     import grpc

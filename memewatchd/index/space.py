@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Final
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from typing import Final
 
 FLOOR: Final = 64 * 2**20
 """Bytes that must stay free where the embedded index lies. What is under way then still fits many times over."""
 
 
-def shortage(folder: Path) -> str:
+def shortage(folder: str) -> str:
     """A sentence with the remedy where less than :data:`FLOOR` is free for us; else, or if nobody can tell, ""."""
     try:
         found = os.statvfs(folder)

@@ -98,6 +98,23 @@ def test_after_the_child_was_killed_the_index_says_so_and_can_be_revived(lite: E
     assert list(store.read_files()) == [ROW]
 
 
+def test_a_child_that_has_only_just_begun_is_asked_again(lite: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pymilvus.exceptions import MilvusException
+
+    told = ['Assert "init_flag_ == true"  => Mmap manager has not been init. at MmapManager.h:96'] * 2
+
+    def create(client: object) -> str:
+        if told:
+            raise MilvusException(message=told.pop())
+        return "made"
+
+    assert lite.call("create a collection", create) == "made"
+    monkeypatch.setattr(engine_module, "BEGIN_S", 0.0)
+    told.append("Mmap manager has not been init.")
+    with pytest.raises(StoreError, match="has not been init"):
+        lite.call("create a collection", create)
+
+
 def test_calls_in_flight_while_the_child_dies_end_with_store_unavailable(lite: Engine) -> None:
     store = filled(lite)
     ends: list[BaseException] = []
@@ -143,6 +160,67 @@ def test_an_engine_that_nobody_asks_is_let_be(lite: Engine, monkeypatch: pytest.
     assert not lite.is_resting
     with pytest.raises(StoreUnavailable, match="not open"):
         store.search_pictures(VECTOR, 5)
+
+
+def stands_still(pid: int | None) -> bool:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+
+
+def test_what_is_let_be_stands_still_until_somebody_asks(lite: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_module, "REST_S", 0.0)
+    store = filled(lite)
+    lite.rest()
+    assert eventually(lambda: stands_still(lite.pid))
+    assert lite.alive()
+    assert store.search_pictures(VECTOR, 5)[0].digest == ROW.digest
+    assert not stands_still(lite.pid)
+    lite.rest()
+    lite.revive()
+    assert not stands_still(lite.pid)
+    lite.rest()
+    began = time.monotonic()
+    monkeypatch.setattr("memewatchd.index.lite.STOP_S", 20.0)
+    lite.close()
+    assert time.monotonic() - began < 15, "it was waited for until it was killed"
+
+
+RESTING = """
+import sys, time
+from pathlib import Path
+from memewatchd.index import engine
+engine.REST_S = 0.0
+state = Path(sys.argv[1])
+opened = engine.Engine.open(str(state / "index.db"), "", state)
+opened.rest()
+print(opened.pid, flush=True)
+time.sleep(60)
+"""
+
+
+def test_what_stands_still_does_not_outlive_us(state_dir: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", RESTING, state_dir], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        child = int(process.stdout.readline())
+        assert eventually(lambda: stands_still(child))
+        process.kill()
+    # Where nobody reaps orphans, one that has ended stays as a zombie, which has no program.
+    assert eventually(lambda: not os.path.exists(f"/proc/{child}/exe"))
+
+
+def test_where_nobody_would_wake_it_it_never_stands_still(state_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_module, "REST_S", 0.0)
+    monkeypatch.setenv("PATH", str(state_dir))  # there is no setpriv
+    lite_module._woken_by_our_death.cache_clear()
+    try:
+        with Engine.open(str(state_dir / "index.db"), "", state_dir) as engine:
+            store = filled(engine)
+            engine.rest()
+            assert engine.is_resting
+            time.sleep(0.2)
+            assert not stands_still(engine.pid)
+            assert store.search_pictures(VECTOR, 5)[0].digest == ROW.digest
+    finally:
+        lite_module._woken_by_our_death.cache_clear()
 
 
 def test_a_resting_engine_whose_child_was_killed(lite: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
