@@ -42,6 +42,8 @@ log = logging.getLogger(__name__)
 # All of a stop within 5 s: the mirror may finish the call it is in, Milvus may close.
 STOP_MIRROR_S = 2.0
 STOP_MILVUS_S = 1.5
+# Who waits at the door already is answered before the imports of torch and pymilvus leave nobody else a turn.
+FIRST_ANSWER_S = 0.01
 # 600 connections, each picture that is on its way, and what libraries keep.
 OPEN_FILES = 4096
 
@@ -178,6 +180,7 @@ class Daemon:
             await self._parts.wall.open()
         await self._parts.door.open(path, inherited)
         self._notifier.ready("the door is open; looking at the folders")
+        await asyncio.sleep(FIRST_ANSWER_S)
         with ExitStack() as unwind:
             unwind.callback(self._parts.searcher.close)
             unwind.callback(self._parts.translator.close)

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from memewatchd.encoders import bundled, hub
+from memewatchd.encoders import bundled, hub, torch_library
 from memewatchd.encoders.checkpoint import missing_files, read_checkpoint
 from memewatchd.errors import ConfigError, EncoderError
 
@@ -155,10 +155,7 @@ def load(
 
 def encoder_class(folder: Path) -> type[TwoTowers]:
     """What runs the model in ``folder``. Imports torch, and transformers where that is needed. Raises EncoderError."""
-    # Read when torch is first imported: how long OpenMP's threads spin while they wait for each other. By default it is
-    # milliseconds, in the way of whoever else wants the processor; where it is nothing, a small model loses a third of
-    # its pace.
-    os.environ.setdefault("GOMP_SPINCOUNT", "20000")
+    torch_library.prepare()
     if read_checkpoint(folder).model_type == bundled.FAMILY:
         from memewatchd.encoders.bundled.encoder import BundledEncoder
 
