@@ -113,9 +113,12 @@ class Engine:
                 self._lite.pause()
                 self._resting = True
 
-    def call(self, doing: str, function: Callable[[Any], T]) -> T:
-        """``function(client)``, with pymilvus' errors translated; ``doing`` completes "Milvus failed to …"."""
-        with self._using() as client:
+    def call(self, doing: str, function: Callable[[Any], T], *, is_use: bool = True) -> T:
+        """``function(client)``, with pymilvus' errors translated; ``doing`` completes "Milvus failed to …".
+
+        ``is_use`` False: who only looks whether all is well doesn't put off :meth:`rest`.
+        """
+        with self._using(is_use=is_use) as client:
             try:
                 return self._patiently(function, client)
             except StoreError:
@@ -209,7 +212,7 @@ class Engine:
         return lite.start()
 
     @contextmanager
-    def _using(self) -> Iterator[Any]:
+    def _using(self, *, is_use: bool) -> Iterator[Any]:
         """The client, which nobody lets go of meanwhile. Raises StoreError."""
         while True:
             if self._resting:
@@ -226,7 +229,8 @@ class Engine:
         finally:
             with self._use_lock:
                 self._in_use -= 1
-                self._used_at = time.monotonic()
+                if is_use:
+                    self._used_at = time.monotonic()
 
     def _wake(self) -> None:
         with self._lock:

@@ -67,7 +67,7 @@ class Store:
                 raise StoreUnavailable("the embedded Milvus has ended")
             self._engine.rest()
             return
-        names = self._tables.names()
+        names = self._tables.names(is_use=False)
         for table in (self._files, self._pictures, self._words.table):
             if table is not None and table.name not in names:
                 raise StoreError(f"collection {table.name} has been dropped; it is built anew from the pictures")

@@ -67,9 +67,13 @@ class Tables:
         self._doubtful: dict[str, set[str]] = {}
         self._deleted: Counter[str] = Counter()
 
-    def names(self) -> list[str]:
-        """Every collection that Milvus holds, anybody's."""
-        return list(self.call("list the collections", lambda client: client.list_collections(timeout=READ_S)))
+    def names(self, *, is_use: bool = True) -> list[str]:
+        """Every collection that Milvus holds, anybody's. ``is_use``: see :meth:`Engine.call`."""
+        return list(
+            self.engine.call(
+                "list the collections", lambda client: client.list_collections(timeout=READ_S), is_use=is_use
+            )
+        )
 
     def drop(self, name: str) -> None:
         """Drop a collection of ours."""

@@ -162,6 +162,17 @@ def test_an_engine_that_nobody_asks_is_let_be(lite: Engine, monkeypatch: pytest.
         store.search_pictures(VECTOR, 5)
 
 
+def test_who_only_looks_whether_it_is_well_does_not_keep_it_awake(
+    lite: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = filled(lite)
+    monkeypatch.setattr(engine_module, "REST_S", 0.3)
+    time.sleep(0.4)
+    store.check()
+    lite.rest()
+    assert lite.is_resting
+
+
 def stands_still(pid: int | None) -> bool:
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
 
