@@ -58,7 +58,8 @@ FIREFOX = {
 class Browser:
     """One window that shows the page. :meth:`paste` presses Ctrl-V in it."""
 
-    def __init__(self, desktop: Desktop, said: queue.Queue[Any]) -> None:
+    def __init__(self, name: str, desktop: Desktop, said: queue.Queue[Any]) -> None:
+        self._name = name
         self._desktop = desktop
         self._said = said
 
@@ -66,11 +67,14 @@ class Browser:
         """The files that the page is given: name, type and bytes of each."""
         deadline = time.monotonic() + PATIENCE_S
         while True:
-            self._desktop.key("ctrl+v")  # again where it wasn't heard: a window takes the keyboard when it likes
+            self._desktop.key("ctrl+v")
             try:
                 files = self._said.get(timeout=3)
             except queue.Empty:
-                assert time.monotonic() < deadline, "nothing was pasted"
+                # Again: a window takes the keyboard when it likes, and what a browser shows beside its page does, too.
+                assert time.monotonic() < deadline, f"nothing was pasted; there are {self._desktop.windows()}"
+                self._desktop.focus(self._name)
+                self._desktop.key("F6")  # from its own bars to the page, or back: then the next time
                 continue
             return [(file["name"], file["type"], base64.b64decode(file["data"])) for file in files]
 
@@ -115,8 +119,9 @@ def browser(name: str, desktop: Desktop) -> Iterator[Browser]:
         with subprocess.Popen(command, env=environ, start_new_session=True, **quiet) as process:  # type: ignore[call-overload]
             try:
                 assert said.get(timeout=PATIENCE_S) == "ready"
-                desktop.focus("chromium" if name == "chromium" else "firefox")
-                yield Browser(desktop, said)
+                window = "chromium" if name == "chromium" else "firefox"
+                desktop.focus(window)
+                yield Browser(window, desktop, said)
             finally:
                 process.terminate()
                 try:

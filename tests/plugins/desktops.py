@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -93,6 +94,10 @@ class Desktop:
     def focus(self, name: str) -> None:
         """The window of such a class gets the keyboard."""
         raise NotImplementedError
+
+    def windows(self) -> str:
+        """Which there are, for people who wonder where a key went."""
+        return ""
 
     def targets(self) -> list[str]:
         raise NotImplementedError
@@ -189,9 +194,10 @@ class SwayDesktop(Desktop):
         time.sleep(1.0)
         return bool(children(picking.pid))
 
-    def __init__(self, daemon: Daemon, display: str, keyboard: Keyboard) -> None:
+    def __init__(self, daemon: Daemon, display: str, keyboard: Keyboard, ipc: str) -> None:
         super().__init__(daemon, display)
         self._keyboard = keyboard
+        self._ipc = ipc
 
     def type(self, text: str) -> None:
         for letter in text:
@@ -209,7 +215,17 @@ class SwayDesktop(Desktop):
         time.sleep(2.0)
 
     def focus(self, name: str) -> None:
-        pass  # sway gives it to the newest window
+        self.run("swaymsg", "-s", self._ipc, f'[app_id="(?i){name}"] focus')
+
+    def windows(self) -> str:
+        tree = json.loads(self.run("swaymsg", "-s", self._ipc, "-r", "-t", "get_tree"))
+        found, pending = [], [tree]
+        while pending:
+            node = pending.pop()
+            pending += [*node["nodes"], *node["floating_nodes"]]
+            if node.get("app_id"):
+                found.append(f"{node['app_id']} {node['name']!r}{' (has the keyboard)' if node['focused'] else ''}")
+        return ", ".join(found)
 
     def targets(self) -> list[str]:
         return self.run("wl-paste", "--list-types").decode().split()
@@ -243,7 +259,8 @@ def _sway_desktop(daemon: Daemon, folder: Path) -> Iterator[SwayDesktop]:
             until("sway listens", lambda: sway.poll() is not None or [*folder.glob("wayland-*[0-9]")])
             assert sway.poll() is None, f"sway ended with {sway.returncode}"
             (display,) = folder.glob("wayland-*[0-9]")
+            (ipc,) = folder.glob("sway-ipc.*")
             with closing(Keyboard(str(display))) as keyboard:
-                yield SwayDesktop(daemon, str(display), keyboard)
+                yield SwayDesktop(daemon, str(display), keyboard, str(ipc))
         finally:
             sway.terminate()

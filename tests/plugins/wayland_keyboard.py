@@ -18,7 +18,7 @@ xkb_compatibility { include "complete" }; xkb_symbols { include "pc+us+inet(evde
 # Of linux/input-event-codes.h, along the rows of a keyboard.
 ROWS = {16: "qwertyuiop", 30: "asdfghjkl", 44: "zxcvbnm"}
 KEYS = {letter: first + place for first, row in ROWS.items() for place, letter in enumerate(row)}
-KEYS |= {" ": 57, "Escape": 1, "Return": 28}
+KEYS |= {" ": 57, "Escape": 1, "Return": 28, "F6": 64}
 CONTROL, CONTROL_BIT = 29, 4  # the key, and its place among xkb's modifiers
 DISPLAY, REGISTRY, SYNC, SEAT, MANAGER, KEYBOARD = 1, 2, 3, 4, 5, 6
 
