@@ -1,8 +1,8 @@
 """What a virtual machine's memory costs that lay still, and how to keep it from lying still.
 
-Some hypervisors take back what a guest hasn't touched for seconds, and the next touch, which the guest counts as its
-own processor time, costs tens of microseconds a page. A program that wakes every ten seconds then seems to use many
-times what it does on a machine that leaves it its memory.
+On some virtual machines the first touch of a page that lay still for seconds costs tens of microseconds, which the
+guest counts as its own processor time; why isn't known for sure. A program that wakes every ten seconds then seems to
+use many times what it does elsewhere.
 """
 
 from __future__ import annotations
