@@ -20,6 +20,8 @@ from memewatchd.folder.ignore import Ignore
 from memewatchd.folder.roots import RootState
 from memewatchd.folder.scan import Disk
 from memewatchd.folder.watcher import Watcher
+from memewatchd.glance import Glance
+from memewatchd.health import HealthCheck
 from memewatchd.index.catalog import Catalog
 from memewatchd.index.engine import Engine
 from memewatchd.index.ledger import Ledger
@@ -170,8 +172,14 @@ class Parts:
             dirty=self._dirty,
             watcher=self.watcher,
             open_index=self._open_index,
-            check_index=lambda quick: self._store.check(quick=quick),
-            at_leisure=self._look_again,
+            health=HealthCheck(
+                dirty=self._dirty,
+                watcher=self.watcher,
+                roots=looker,
+                check_index=lambda quick: self._store.check(quick=quick),
+                at_leisure=self._look_again,
+                glance=Glance(settings.folders, self.engine, lambda: self.watcher.hears_all),
+            ),
             shortage=self.engine.shortage,
             ledger=self._ledger,
             catalog=self.catalog,
@@ -260,10 +268,10 @@ class Parts:
         self._store.open_files()
         self._store.open_words()
 
-    def _look_again(self) -> None:
-        """The sync thread, every ten seconds: whoever works at leisure has no timer of their own."""
-        self.thumbnailer.look_again()
-        self.searcher.preparer.look_again()
+    def _look_again(self) -> bool:
+        """The sync thread, at each health check: whoever works at leisure has no timer of their own. Are they done?"""
+        made, prepared = self.thumbnailer.look_again(), self.searcher.preparer.look_again()
+        return made and prepared
 
     def _forget_measured(self) -> None:
         """The sync thread: what was measured with the model before means nothing any more."""

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Protocol
 from memewatchd.agenda import QUIET_S, Agenda
 from memewatchd.errors import Degraded, EncoderError, MemewatchError, Paused
 from memewatchd.folder.plan import Plan
+from memewatchd.health import CHECK_S
 from memewatchd.outbox import Outbox
 from memewatchd.priority import yielding_disk
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
     from memewatchd.folder.dirty import DirtySet
     from memewatchd.folder.scan import Look
+    from memewatchd.health import HealthCheck
     from memewatchd.index.catalog import Catalog
     from memewatchd.index.ledger import Ledger
     from memewatchd.intake import Intake
@@ -37,8 +39,6 @@ log = logging.getLogger(__name__)
 
 # A burst is looked at when it has been quiet for a moment, and at the latest after a while.
 BURST_S = 0.5
-CHECK_S = 10.0
-THOROUGH_CHECK_S = 60.0
 SWEEP_S = 3600.0
 FEED_S = 0.2
 RECONNECT_S = (0.5, 30.0)
@@ -51,7 +51,6 @@ class Watches(Protocol):
 
     def start(self) -> None: ...
     def stop(self) -> None: ...
-    def check(self) -> None: ...
 
 
 class Model(Protocol):
@@ -80,8 +79,7 @@ class Mirror:
         dirty: DirtySet,
         watcher: Watches,
         open_index: Callable[[], None],
-        check_index: Callable[[bool], None] = lambda quick: None,
-        at_leisure: Callable[[], None] = lambda: None,
+        health: HealthCheck,
         shortage: Callable[[], str] = lambda: "",
         ledger: Ledger,
         catalog: Catalog,
@@ -99,8 +97,7 @@ class Mirror:
         self._dirty = dirty
         self._watcher = watcher
         self._open_index = open_index
-        self._check_index = check_index
-        self._at_leisure = at_leisure
+        self._health = health
         self._shortage = shortage
         self._ledger = ledger
         self._catalog = catalog
@@ -116,7 +113,6 @@ class Mirror:
         self._stop = threading.Event()
         self._agenda = Agenda(settle_s)
         self._outbox = Outbox(dirty, looker, ledger, catalog, intake, progress)
-        self._check_at = self._check_thoroughly_at = 0.0
         self._sweep_at = 0.0
         self._did_well = False  # whether anything was written, or all was settled, since the index was opened
         self._said = ""
@@ -140,7 +136,7 @@ class Mirror:
 
     def check_soon(self) -> None:
         """Somebody found the index failing: see for yourself, and open it again."""
-        self._check_at = self._check_thoroughly_at = 0.0
+        self._health.check_soon()
         self.wake()
 
     def rescan(self, forget_missing: bool = False) -> None:
@@ -179,6 +175,7 @@ class Mirror:
                     patience = min(patience * 2, RECONNECT_S[1])
         finally:
             self._watcher.stop()
+            self._health.close()
             self._intake.reset()
             for later in (self._words, self._reindexer):
                 if later is not None:
@@ -218,15 +215,15 @@ class Mirror:
     def _nap(self, seconds: float) -> None:
         until = self._clock() + seconds
         while not self._stop.is_set() and (left := until - self._clock()) > 0:
-            self.beaten_at = self._clock()
+            self._beat()
             self._stop.wait(min(left, 1.0))
 
     def _follow(self) -> None:
         while not self._stop.is_set():
-            self.beaten_at = self._clock()
+            self._beat()
             short = self._is_short()
             if self._progress.paused or short:
-                self._check_index_if_due()
+                self._health.check_index_if_due()
                 self._activate_if_ready()
                 self._collect()
                 if not short:
@@ -237,7 +234,7 @@ class Mirror:
                 self._reindex(why_not, may_write=not short)
                 self._dirty.wait_woken(CHECK_S)
                 continue
-            self._check_if_due()
+            self._health.check_if_due()
             self._activate_if_ready()
             self._look_if_due()
             self._feed()
@@ -245,8 +242,20 @@ class Mirror:
             self._flush_if_due()
             self._count_pending()
             self._sweep_if_settled()
-            reading, reindexing = self._read_words(), self._reindex(self._held())
-            self._dirty.wait_woken(min(reading, reindexing, self._until_due()))
+            later = min(self._read_words(), self._reindex(self._held()))
+            if later == math.inf and self._is_at_rest():
+                self._health.stand_still(self._beat)
+            else:
+                self._dirty.wait_woken(min(later, self._until_due()))
+
+    def _beat(self) -> None:
+        self.beaten_at = self._clock()
+
+    def _is_at_rest(self) -> bool:
+        """Whether nothing will be to do unless someone wakes us, or a health check finds something."""
+        progress = self._progress
+        at_work = progress.pending or progress.away or progress.waiting_walks() or self._dirty.first_mark is not None
+        return self.is_active and progress.scanned and not at_work
 
     def _read_words(self, why_not: str = "", *, may_write: bool = True) -> float:
         """The second pass, when the first has nothing to do but to wait for writers."""
@@ -268,7 +277,7 @@ class Mirror:
     def _until_due(self) -> float:
         """Seconds until there is something to do, unless someone wakes us."""
         now = self._clock()
-        due = [self._check_at]
+        due = [self._health.due_at]
         if self._progress.waiting_walks():
             return 0.0
         if (last := self._dirty.last_mark) is not None and (first := self._dirty.first_mark) is not None:
@@ -295,27 +304,6 @@ class Mirror:
         return bool(said)
 
     # ---- looking
-
-    def _check_index_if_due(self) -> bool:
-        now = self._clock()
-        if now < self._check_at:
-            return False
-        quick = now < self._check_thoroughly_at
-        self._check_at = now + CHECK_S
-        if not quick:
-            self._check_thoroughly_at = now + THOROUGH_CHECK_S
-        self._check_index(quick)
-        return True
-
-    def _check_if_due(self) -> None:
-        """The ten-second look: does Milvus answer, do the watches live, are the roots the same? And whoever works at
-        leisure is told, so that nothing else need wake."""
-        if not self._check_index_if_due():
-            return
-        self._watcher.check()
-        if self._looker.look_at_roots():
-            self._dirty.mark_all()
-        self._at_leisure()
 
     def _look_if_due(self) -> None:
         walks = self._progress.waiting_walks()

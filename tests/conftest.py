@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).parent / "plugins"))
 
 from caches import CACHE
 
-pytest_plugins = ["milvus_server"]
+pytest_plugins = ["milvus_server", "namespaces"]
 
 os.environ["XDG_CACHE_HOME"] = str(CACHE)
 

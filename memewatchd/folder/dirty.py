@@ -5,8 +5,11 @@ Nothing is queued per file: ten thousand events in one folder are one mark.
 
 from __future__ import annotations
 
+import os
+import select
 import threading
 import time
+import weakref
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -76,10 +79,14 @@ class DirtySet:
         self._roots = tuple(roots)
         self._limit = limit
         self._clock = clock
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        # Not a threading.Condition, which is a dozen of Python's functions a wait: see memewatchd/glance.py.
+        self._woken = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        weakref.finalize(self, os.close, self._woken)
+        self._poll = select.poll()
+        self._poll.register(self._woken, select.POLLIN)
         self._folders: set[bytes] = set()
         self._trees: set[bytes] = set()
-        self._woken = False
         self.first_mark: float | None = None
         self.last_mark: float | None = None
 
@@ -100,7 +107,7 @@ class DirtySet:
         self._mark(dirty.folders, dirty.trees)
 
     def _mark(self, folders: Iterable[bytes], trees: Iterable[bytes]) -> None:
-        with self._changed:
+        with self._lock:
             self._folders.update(folders)
             self._trees.update(trees)
             if len(self._folders) + len(self._trees) > self._limit:
@@ -110,27 +117,25 @@ class DirtySet:
                 self.last_mark = self._clock()
                 if self.first_mark is None:
                     self.first_mark = self.last_mark
-                    self._woken = True
-                self._changed.notify_all()
+                    self.wake()
 
     def wake(self) -> None:
         """Ends the current or the next :meth:`wait_woken` without marking anything."""
-        with self._changed:
-            self._woken = True
-            self._changed.notify_all()
+        os.eventfd_write(self._woken, 1)
 
-    def wait_woken(self, timeout: float | None = None) -> None:
-        """Waits for the *first* mark since the last :meth:`take`, :meth:`wake` or ``timeout`` seconds.
+    def wait_woken(self, timeout: float | None = None) -> bool:
+        """Waits for the *first* mark since the last :meth:`take`, :meth:`wake` or ``timeout`` seconds (then: False).
 
-        For a caller that lets a burst settle: the marks that follow the first don't wake it.
+        One thread waits. For a caller that lets a burst settle: the marks that follow the first don't wake it.
         """
-        with self._changed:
-            self._changed.wait_for(lambda: self._woken, timeout)
-            self._woken = False
+        if not self._poll.poll(None if timeout is None else timeout * 1000):
+            return False
+        os.eventfd_read(self._woken)
+        return True
 
     def take(self) -> Dirty:
         """Everything marked so far; the set is empty afterwards."""
-        with self._changed:
+        with self._lock:
             folders, trees = self._folders, self._trees
             self._folders, self._trees = set(), set()
             self.first_mark = self.last_mark = None

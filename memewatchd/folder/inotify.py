@@ -31,6 +31,8 @@ from watchdog.observers.inotify_c import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from memewatchd.folder.dirty import DirtySet
     from memewatchd.folder.ignore import Ignore
 
@@ -57,9 +59,13 @@ _VANISHED = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EACCES, e
 class Reader(InotifyFD):
     """One inotify instance and its thread, which sleeps until the kernel has something to say.
 
-    Raises OSError where no more instances can be had. When its thread has died (``is_alive`` tells), all
-    is given back, so that another can be made.
+    Raises OSError where no more instances can be had. When its thread has died (``is_alive`` tells, and
+    ``on_end`` is called), all is given back, so that another can be made.
     """
+
+    def __init__(self, on_end: Callable[[], None]) -> None:
+        super().__init__()
+        self._on_end = on_end
 
     def run(self) -> None:
         try:
@@ -69,6 +75,7 @@ class Reader(InotifyFD):
         finally:
             self._is_reading = False
             self.close()
+            self._on_end()
 
     def add_callback(self, path: bytes, mask: Mask, callback: WatchCallback, id_: CallbackId) -> WatchDescriptor:
         """Watches a folder; raises OSError with the kernel's own error.

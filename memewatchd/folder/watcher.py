@@ -48,7 +48,7 @@ class Mounts(Protocol):
 
 
 class Watcher:
-    """Marks what has changed. ``start``, ``check`` and ``stop`` belong to one thread; marks come from another.
+    """Marks what has changed. All but :attr:`mode` belongs to one thread; marks come from another.
 
     ``poll_s``: how often the whole of a root is marked where inotify can't serve, in seconds. It is looked
     at in :meth:`check`, which the mirror calls every ten seconds; there is no timer here.
@@ -80,6 +80,11 @@ class Watcher:
         """("inotify", "") or ("polling", why: a sentence for people). Any thread may ask."""
         with self._mode_lock:
             return self._mode
+
+    @property
+    def hears_all(self) -> bool:
+        """Whether whatever changes is heard, so that :meth:`check` has nothing to poll or to heal."""
+        return self._reader is not None and self._reader.is_alive() and self.mode[0] == "inotify"
 
     def start(self) -> None:
         """Watches first and marks everything then, so that the scan that follows misses nothing.
@@ -159,7 +164,7 @@ class Watcher:
 
     def _open_reader(self) -> None:
         try:
-            self._reader = Reader()
+            self._reader = Reader(self._dirty.wake)
         except OSError as error:
             self._reader = None
             limit = _read_limit("max_user_instances")

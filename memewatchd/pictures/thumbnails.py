@@ -74,10 +74,15 @@ class Thumbnailer:
         if self._thread.ident is not None:
             self._thread.join(1.0)
 
-    def look_again(self) -> None:
-        """Any thread, now and then: goes on where something has changed. There is no timer once all are made."""
-        if self._generation() != self._done:
+    def look_again(self) -> bool:
+        """Any thread, now and then: goes on where something has changed. There is no timer once all are made.
+
+        Says whether they are, or can't be.
+        """
+        is_done = self._generation() == self._done or not self._thread.is_alive()
+        if not is_done:
             self._woken.set()
+        return is_done
 
     def find(self, path: bytes) -> bytes | None:
         """The thumbnail of ``path``, a PNG, where there is one of the file as it stands. Any thread may ask."""

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 TRY_AGAIN_S = 600.0
+LOOK_S = 10.0
+"""How often it is looked whether what a candidate waits for has come, where nobody would tell (the power, say)."""
 
 
 class Reindexer:
@@ -195,7 +197,7 @@ class Reindexer:
                 return left
             self._current = candidate = self._candidate(wish)
         try:
-            return self._go_on(candidate, idle, why_not, may_write)
+            return min(self._go_on(candidate, idle, why_not, may_write), LOOK_S)
         except StoreError:
             raise
         except MemewatchError as error:

@@ -40,12 +40,16 @@ class Preparer:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._woken = asyncio.Event()
 
-    def look_again(self) -> None:
-        """Any thread, now and then: wakes :meth:`run` where something has changed. Costs next to nothing otherwise."""
+    def look_again(self) -> bool:
+        """Any thread, now and then: wakes :meth:`run` where something has changed. Costs next to nothing otherwise.
+
+        Says whether all is prepared.
+        """
         is_behind = self._copies.is_stale or (self._calibrator is not None and self._calibrator.is_stale)
         if self._loop is not None and is_behind:
             with contextlib.suppress(RuntimeError):  # the loop has closed
                 self._loop.call_soon_threadsafe(self._woken.set)
+        return not is_behind
 
     async def run(self, is_calm: Callable[[], bool], *once: Callable[[], None]) -> None:
         """For ever: when ``is_calm``, do what is to be done, and ``once`` before all else. Not earlier: it would be in

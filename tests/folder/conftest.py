@@ -2,9 +2,8 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
-import sys
 import tempfile
+import threading
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -60,55 +59,29 @@ def ordinary_user() -> Callable[[], AbstractContextManager[None]]:
     return become
 
 
-@pytest.fixture
-def in_namespace() -> Callable[..., str]:
-    """Runs Python code in a user namespace of its own, where it is root and may change limits and mounts.
-
-    Skips, and says so, where the kernel or its settings don't let us make one.
-    """
-
-    def run(code: str, *arguments: str, mounts: bool = False) -> str:
-        flags = "-Urm" if mounts else "-Ur"
-        unshare = shutil.which("unshare")
-        if unshare is None:
-            pytest.skip("util-linux's unshare is not installed: this hole of the kernel's watches is NOT TESTED")
-        probe = subprocess.run([unshare, flags, "true"], capture_output=True, text=True, check=False, timeout=30)
-        if probe.returncode != 0:
-            pytest.skip(f"user namespaces aren't permitted, so this is NOT TESTED: {probe.stderr.strip()}")
-        done = subprocess.run(
-            [unshare, flags, sys.executable, "-c", code, *arguments],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=60,
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    return run
-
-
 class Marks(DirtySet):
     """A DirtySet that also keeps every mark, and can wait until one has come."""
 
     def __init__(self, roots: Sequence[bytes]) -> None:
         super().__init__(roots)
+        self._told = threading.Condition()
         self.folders: set[bytes] = set()
         self.trees: set[bytes] = set()
 
     def _mark(self, folders: Iterable[bytes], trees: Iterable[bytes]) -> None:
-        with self._changed:
+        with self._told:
             self.folders |= set(folders)
             self.trees |= set(trees)
-        super()._mark(self.folders, self.trees)
+            super()._mark(self.folders, self.trees)
+            self._told.notify_all()
 
     def until(self, met: Callable[[], bool]) -> None:
         """Waits until ``met``; a mark must be what makes it true."""
-        with self._changed:
-            assert self._changed.wait_for(met, timeout=30), (self.folders, self.trees)
+        with self._told:
+            assert self._told.wait_for(met, timeout=30), (self.folders, self.trees)
 
     def forget(self) -> None:
-        with self._changed:
+        with self._told:
             self.folders, self.trees = set(), set()
             self.take()
 

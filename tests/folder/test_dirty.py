@@ -56,12 +56,12 @@ def test_waiting_ends_with_a_wake_or_a_mark() -> None:
 def test_the_marks_that_follow_the_first_wake_nobody() -> None:
     marks = DirtySet([b"/m"])
     marks.mark_folder(b"/m/a")
-    marks.wait_woken(60)
+    assert marks.wait_woken(60)
     marks.mark_folder(b"/m/b")
-    assert not marks._woken
+    assert not marks.wait_woken(0)
     marks.take()
     marks.mark_folder(b"/m/c")
-    assert marks._woken
+    assert marks.wait_woken(0)
 
 
 def test_the_folders_above_a_path() -> None:

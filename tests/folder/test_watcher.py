@@ -242,8 +242,8 @@ def test_after_the_stop_nothing_is_marked_and_no_thread_is_left(
     root: bytes, new_marks: Callable[[list[bytes]], Any]
 ) -> None:
     before = set(threading.enumerate())
-    descriptors = set(os.listdir("/proc/self/fd"))
     marks = new_marks([root])
+    descriptors = set(os.listdir("/proc/self/fd"))
     watcher = Watcher([root], Ignore(), marks)
     watcher.start()
     watcher.stop()

@@ -202,6 +202,8 @@ def test_a_reader_that_dies_is_replaced(
     (folder / "a.png").touch()
     first.join(timeout=30)
     assert not first.is_alive()
+    assert marks.wait_woken(0), "whoever checks is woken, and asks"
+    assert not watcher.hears_all
     marks.forget()
     watcher.check()
     assert marks.trees >= {os.fsencode(folder)}

@@ -29,6 +29,7 @@ from memewatchd.folder.ignore import Ignore
 from memewatchd.folder.roots import RootState
 from memewatchd.folder.scan import Disk
 from memewatchd.folder.watcher import Watcher
+from memewatchd.health import HealthCheck
 from memewatchd.index.catalog import Catalog
 from memewatchd.index.ledger import Ledger
 from memewatchd.intake import Intake
@@ -285,6 +286,7 @@ class Rig:
     settle_s: float = 0.1
     videos: bool = False
     battery: Battery | None = None
+    glance: Any = None
     identities: dict[bytes, tuple[int, int]] = field(default_factory=dict)
     _thread: threading.Thread | None = None
 
@@ -308,19 +310,27 @@ class Rig:
         def remember_roots() -> None:
             self.identities.update((root.path, root.identity) for root in states if root.identity is not None)
 
+        looker = Looker(
+            roots=states,
+            disk=Disk(self.roots, ignore),
+            ledger=ledger,
+            catalog=self.catalog,
+            progress=self.progress,
+            remember_roots=remember_roots,
+        )
+        watcher = Watcher(self.roots, ignore, self.dirty)
         self.mirror = Mirror(
-            looker=Looker(
-                roots=states,
-                disk=Disk(self.roots, ignore),
-                ledger=ledger,
-                catalog=self.catalog,
-                progress=self.progress,
-                remember_roots=remember_roots,
-            ),
+            looker=looker,
             dirty=self.dirty,
-            watcher=Watcher(self.roots, ignore, self.dirty),
+            watcher=watcher,
             open_index=self.open_index or self.store.open,
-            check_index=lambda quick: self.store.check(quick=quick),
+            health=HealthCheck(
+                dirty=self.dirty,
+                watcher=watcher,
+                roots=looker,
+                check_index=lambda quick: self.store.check(quick=quick),
+                glance=self.glance,
+            ),
             shortage=lambda: self.shortage,
             ledger=ledger,
             catalog=self.catalog,

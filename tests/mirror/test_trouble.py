@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from memewatchd import sync as sync_module
+from memewatchd import health
 from memewatchd.errors import Degraded, MemewatchError
 
 if TYPE_CHECKING:
@@ -301,14 +301,14 @@ def test_an_index_that_fails_while_nothing_happens_is_noticed(full: Any, until: 
 def test_an_idle_index_is_asked_thoroughly_once_a_minute_and_where_somebody_found_it_failing(
     full: Any, until: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sync_module, "CHECK_S", 0.05)
+    monkeypatch.setattr(health, "CHECK_S", 0.05)
     full.store.checks.clear()
     full.mirror.check_soon()
     until(lambda: len(full.store.checks) >= 4)
     assert full.store.checks[:4] == ["thorough", "quick", "quick", "quick"]
     full.mirror.check_soon()
     until(lambda: full.store.checks.count("thorough") == 2)
-    monkeypatch.setattr(sync_module, "THOROUGH_CHECK_S", 0.1)
+    monkeypatch.setattr(health, "THOROUGH_CHECK_S", 0.1)
     full.mirror.check_soon()
     until(lambda: full.store.checks.count("thorough") >= 5)
 

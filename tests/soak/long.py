@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from grounds import new_home, settle, tiny_model
-from memory import TAKEN_US, cost_of_still_pages, touched
 from real_daemon import Daemon
 from report import Row
 from torrents import made
@@ -282,21 +281,7 @@ def idle(row: Row, daemon: Daemon, seconds: float, most: float) -> None:
     row.notes.append(
         f"idle: {cpu:.2%} of a core, {woken:.1f} wakes a second (a program that only wakes so often: {bare:.2%})"
     )
-    if cpu > most:
-        cpu = min(cpu, _left_its_memory(row, pids(), seconds))
     row.check(cpu <= most, f"idle it uses {cpu:.2%} of a core")
-
-
-def _left_its_memory(row: Row, watched: list[int], seconds: float) -> float:
-    """The same where the machine takes memory back that lies still, and only there: what it costs without that."""
-    page_us = cost_of_still_pages()
-    row.notes.append(f"a page of memory that lay still for ten seconds costs {page_us:.1f} µs here")
-    if page_us < TAKEN_US:
-        return math.inf
-    with touched(watched):
-        ((cpu, _),) = _spent([watched], 2 * seconds)
-    row.notes.append(f"idle with its memory kept from lying still: {cpu:.2%}")
-    return cpu
 
 
 @contextmanager
