@@ -43,12 +43,12 @@ class Glance:
         self._known: tuple[object, ...] | None = None
 
     def remember(self) -> None:
-        """To be called before a health check: what is seen now is what that will have judged."""
+        """To be called before the folders are looked at: what is seen now is what that will have judged."""
         self._pid = self._engine.pid
         self._known = self._see()
 
     def is_enough(self) -> bool:
-        """To be called after it: whether glances may stand for it from now on, as they see all that it looks at."""
+        """To be called after that: whether glances may stand for health checks now, as they see all that those look at."""
         return self._known is not None and self._is_all_told()
 
     def is_same(self) -> bool:

@@ -75,13 +75,14 @@ class HealthCheck:
         now = self._clock()
         if now < self.due_at:
             return False
-        if self._glance is not None:
-            self._glance.remember()
         quick = now < self._thorough_at
         self.due_at = now + CHECK_S
         if not quick:
             self._thorough_at = now + THOROUGH_CHECK_S
         self._check_index(quick)
+        if self._glance is not None:
+            # After what may put Milvus to rest, and before the folders are looked at.
+            self._glance.remember()
         return True
 
     def check_if_due(self) -> None:

@@ -52,7 +52,7 @@ WORDS = (
 MIB = 1 << 20
 IDLE = 0.002  # of a core
 NAP_S = 0.05
-LEISURE_S = 60.0
+LEISURE_S = 90.0
 IDLE_LOOKS = 3
 """What little is left to do at leisure may fall into one of them, and not into all."""
 PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -80,7 +80,7 @@ def campaign(seconds: float, seed: int, events: int = 0, queries: int = 0) -> Ro
             daemon.search("cat")
             busy(row, daemon, pool, max(5.0, seconds - idle_s - 10), seed, events, queries)
             settle(daemon, row, "after all that")
-            idle(row, daemon, idle_s, IDLE if idle_s >= 20 else 5 * IDLE)
+            idle(row, daemon, idle_s, IDLE if idle_s >= 20 else 5 * IDLE, to_rest=idle_s >= 20)
             row.check(daemon.stop() == 0, "it didn't end well")
             if scale > 0.25:
                 began = time.monotonic()
@@ -258,20 +258,24 @@ def level(row: Row, name: str, values: list[float], more: float = 0.0) -> None:
     )
 
 
-def idle(row: Row, daemon: Daemon, seconds: float, most: float) -> None:
-    """Nothing happens: what the daemon and its children use of a core, and how often they wake."""
+def idle(row: Row, daemon: Daemon, seconds: float, most: float, *, to_rest: bool) -> None:
+    """Nothing happens: what the daemon and its children use of a core, and how often they wake; ``to_rest``: once
+    Milvus stands still."""
 
     def pids() -> list[int]:
         assert daemon.process is not None
         return [pid for found in processes(daemon.process.pid).values() for pid in found]
 
-    # Thumbnails, copies and dictionaries are seen to at leisure, once all is settled; then some children end.
-    leisure_ends = time.monotonic() + LEISURE_S
+    # Thumbnails, copies and dictionaries are seen to at leisure, once all is settled; then some children end, and half
+    # a minute after the last question Milvus stands still.
+    began = time.monotonic()
     spent, before = math.inf, _look(pids())
-    while spent > 2 * most and time.monotonic() < leisure_ends:
+    while time.monotonic() < began + LEISURE_S and (spent > 2 * most or (to_rest and not stands_still(daemon))):
         time.sleep(2)
         now = _look(pids())
         spent, before = sum(now[pid][0] - before[pid][0] for pid in now.keys() & before.keys()), now
+    if to_rest:
+        row.notes.append(f"at rest {time.monotonic() - began:.0f} s after all that")
     for _ in range(IDLE_LOOKS):
         with sleeper() as pid:
             (cpu, woken), (bare, naps) = _spent([pids(), [pid]], seconds)
@@ -282,6 +286,13 @@ def idle(row: Row, daemon: Daemon, seconds: float, most: float) -> None:
         f"idle: {cpu:.2%} of a core, {woken:.1f} wakes a second (a program that only wakes so often: {bare:.2%})"
     )
     row.check(cpu <= most, f"idle it uses {cpu:.2%} of a core")
+
+
+def stands_still(daemon: Daemon) -> bool:
+    """Whether Milvus is stopped, as proc_pid_stat(5) says."""
+    assert daemon.process is not None
+    milvus = processes(daemon.process.pid)["milvus"]
+    return all(Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].startswith("T") for pid in milvus)
 
 
 @contextmanager
