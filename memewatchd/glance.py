@@ -48,7 +48,7 @@ class Glance:
         self._known = self._see()
 
     def is_enough(self) -> bool:
-        """To be called after that: whether glances may stand for health checks now, as they see all that those look at."""
+        """To be called after that: whether glances may stand for health checks now, seeing all that those look at."""
         return self._known is not None and self._is_all_told()
 
     def is_same(self) -> bool:
