@@ -20,6 +20,8 @@ import numpy as np
 from rows import Report, Row, arguments, middle
 
 BATCH = 500
+PAUSE_S = 0.3
+"""Before each drop, and before each of what it is compared with: after a pause caches are cold, and threads asleep."""
 
 
 def drops(home: Path, count: int) -> list[float]:
@@ -41,7 +43,7 @@ def drops(home: Path, count: int) -> list[float]:
             event = next(events)
             assert event["event"] == "added", event
             times.append(time.perf_counter() - began)
-            time.sleep(0.3)
+            time.sleep(PAUSE_S)
     return times
 
 
@@ -49,7 +51,11 @@ def one_forward() -> float:
     """Seconds for one picture through the picture tower."""
     encoder = material.encoder(material.bundled())
     frame = np.random.default_rng(0).integers(0, 256, (encoder.spec.crop, encoder.spec.crop, 3), dtype=np.uint8)
-    return middle([material.timed(lambda: encoder.encode_images([frame])) for _ in range(22)][2:])
+    times = []
+    for _ in range(22):
+        time.sleep(PAUSE_S)
+        times.append(material.timed(lambda: encoder.encode_images([frame])))
+    return middle(times[2:])
 
 
 def one_insert(home: Path) -> float:
@@ -68,6 +74,7 @@ def one_insert(home: Path) -> float:
         times = []
         for number in range(30):
             row = {"id": f"{number:064x}-0", "digest": f"{number:064x}", "frame": 0, "v": index.vectors[0]}
+            time.sleep(PAUSE_S)
             began = time.perf_counter()
             client.insert(name, [row])
             client.insert("memewatchd_files", [{**file, "id": f"{number:064x}"}])
