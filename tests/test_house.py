@@ -59,9 +59,13 @@ FLOOR = ROOMS | LEAVES | {"progress"}
 MAY_IMPORT: dict[str, set[str]] = {
     # The story and those that it is told with.
     "daemon": FLOOR | {"parts", "announce", "offline", "query_socket"},
-    "parts": FLOOR | {"sync", "looking", "intake", "reader", "second_pass", "reindex"} | {"query_socket", "commands"},
+    "parts": FLOOR
+    | {"sync", "looking", "health", "glance", "intake", "reader", "second_pass", "reindex"}
+    | {"query_socket", "commands"},
     "offline": FLOOR,
-    "sync": FLOOR | {"agenda", "intake", "looking", "outbox"},
+    "sync": FLOOR | {"agenda", "health", "intake", "looking", "outbox"},
+    "health": FLOOR,
+    "glance": FLOOR,
     "outbox": FLOOR | {"intake", "looking"},
     "looking": FLOOR,
     "intake": FLOOR | {"opened", "reader"},
