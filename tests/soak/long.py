@@ -292,7 +292,8 @@ def stands_still(daemon: Daemon) -> bool:
     """Whether Milvus is stopped, as proc_pid_stat(5) says."""
     assert daemon.process is not None
     milvus = processes(daemon.process.pid)["milvus"]
-    return all(Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].startswith("T") for pid in milvus)
+    states = [Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] for pid in milvus]
+    return states == ["T"]
 
 
 @contextmanager
