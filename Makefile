@@ -38,6 +38,7 @@ lint: ## ruff and mypy
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	$(BIN)/mypy -p benchmarks.search
 
 check: lint test ## lint, then test
 

@@ -208,7 +208,7 @@ def rough_products() -> Any:
     """float32 outside, bfloat16 inside of matrix products and convolutions."""
     from torch.backends import mkldnn
 
-    settings = [mkldnn.matmul, mkldnn.conv]
+    settings = [mkldnn.matmul, mkldnn.conv]  # type: ignore[attr-defined]
     before = [each.fp32_precision for each in settings]
     for each in settings:
         each.fp32_precision = "bf16"
@@ -239,7 +239,9 @@ def changed(encoder: Any, variant: str, base: Path) -> Callable[[], Any]:
     elif variant == "int8":
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            torch.ao.quantization.quantize_dynamic(model, {torch.nn.Linear}, torch.qint8, inplace=True)
+            torch.ao.quantization.quantize_dynamic(  # type: ignore[no-untyped-call]
+                model, {torch.nn.Linear}, torch.qint8, inplace=True
+            )
     else:
         ported(model, variant, base)
     return contextlib.nullcontext

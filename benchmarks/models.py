@@ -68,7 +68,7 @@ def write(name: str, folder: Path, patch: int = 16) -> Path:
             setattr(config, part, values)
     config.vision_config.patch_size = patch
     torch.manual_seed(0)
-    AutoModel.from_config(config).save_pretrained(folder)
+    AutoModel.from_config(config).save_pretrained(folder)  # type: ignore[no-untyped-call]
     settings = folder / "preprocessor_config.json"
     values = json.loads(settings.read_text())
     for key in ("size", "crop_size"):

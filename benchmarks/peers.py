@@ -53,7 +53,7 @@ def index(pictures: Path, model: Path, file: Path) -> None:
     from PIL import Image
     from transformers import AutoImageProcessor, AutoModel
 
-    processor = AutoImageProcessor.from_pretrained(model)
+    processor = AutoImageProcessor.from_pretrained(model)  # type: ignore[no-untyped-call]
     clip = AutoModel.from_pretrained(model)
     paths = sorted(path for path in pictures.rglob("*") if path.suffix.lower() in SUFFIXES)
     vectors = []
@@ -118,7 +118,7 @@ def weights(folder: Path, datadir: Path) -> None:
     config.vision_config.image_size = EDGE
     config.vision_config.hidden_act = config.text_config.hidden_act = "gelu"
     torch.manual_seed(0)
-    model = AutoModel.from_config(config)
+    model = AutoModel.from_config(config)  # type: ignore[no-untyped-call]
     model.save_pretrained(folder)
     settings = json.loads((folder / "preprocessor_config.json").read_text())
     settings |= {"size": {"shortest_edge": EDGE}, "crop_size": {"height": EDGE, "width": EDGE}}

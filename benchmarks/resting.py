@@ -29,7 +29,7 @@ from transformers.models.clip import modeling_clip
 print("ready", flush=True)
 sys.stdin.read()
 """
-SETTLED_S = 70.0
+SETTLED_S = 90.0
 """By then nothing is left to be done, and what was started for work is let go (pictures/pool.py)."""
 NAMES = {"bundled": "the bundled encoder", "b16": "a CLIP ViT-B/16"}
 

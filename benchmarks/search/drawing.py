@@ -22,7 +22,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from benchmarks.search.memes import BUBBLE, GIF, PLAIN, SEED, STICKER, TRADITIONAL, Meme
 from training import downloads
-from training.samples import FONTS, HAN, HAN_SIMPLIFIED, LATIN, MOTIONS, ground, rimmed
+from training.downloads import FONTS, HAN, HAN_SIMPLIFIED, LATIN
+from training.samples import MOTIONS, ground, rimmed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
