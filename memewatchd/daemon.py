@@ -121,7 +121,7 @@ def _run(settings: Settings) -> int:
     """Until a signal says stop."""
     os.umask(0o077)
     _allow_open_files()
-    resting.share_heaps()
+    resting.set_up_heaps()
     notifier = Notifier.from_environment()
     inherited = inherited_socket()
     announcing = config.CLIENT_VARIABLE in os.environ or (sys.stdout.isatty() and not notifier.is_active)

@@ -15,7 +15,6 @@ from collections import OrderedDict
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Protocol
 
-from memewatchd.encoders import resting
 from memewatchd.encoders.worker import Worker
 from memewatchd.errors import EncoderError, MemewatchError
 from memewatchd.priority import yield_disk
@@ -36,8 +35,8 @@ BATCH = 4
 CACHED_TEXTS = 1024
 STUCK_AFTER_S = 120.0
 """A thread that hasn't come back from one call for so long is stuck. The slowest machine needs seconds."""
-TRIM_AFTER_S = 30.0
-"""What the last pictures left free on the heap is given back when none has come for so long."""
+PAUSE_AFTER_S = 30.0
+"""What the last pictures left (free memory, threads) is given back when none has come for so long."""
 REST_AFTER_S = 300.0
 """The picture tower's memory is given back when no picture has come for so long."""
 LOAD_STUCK_AFTER_S = 900.0
@@ -59,6 +58,7 @@ class Encoder(Protocol):
     def is_english_only(self) -> bool: ...
     def encode_images(self, frames: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]: ...
     def encode_text(self, text: str) -> NDArray[np.float32]: ...
+    def pause(self) -> None: ...
     def rest_pictures(self) -> int: ...
 
 
@@ -193,8 +193,8 @@ class EncoderHost:
         yield_disk()  # weights that were given back are read again
         worker.rest()
         self._settled.wait()
-        trim_after_s = min(TRIM_AFTER_S, self._rest_after_s)
-        worker.serve(self._encode_images, [(trim_after_s, resting.trim), (self._rest_after_s, self._rest_pictures)])
+        pause_after_s = min(PAUSE_AFTER_S, self._rest_after_s)
+        worker.serve(self._encode_images, [(pause_after_s, self._pause), (self._rest_after_s, self._rest_pictures)])
 
     def _load_model(self) -> None:
         try:
@@ -228,6 +228,10 @@ class EncoderHost:
             while len(self._cache) > CACHED_TEXTS:
                 self._cache.popitem(last=False)
         return vector
+
+    def _pause(self) -> None:
+        if self._encoder is not None:
+            self._encoder.pause()
 
     def _rest_pictures(self) -> None:
         encoder = self._encoder

@@ -27,7 +27,12 @@ WORTH_BYTES = 100 << 20
 ARENAS = 2
 """Heaps: glibc makes eight for each processor, one for each thread that finds the others busy, and what is free in one
 is of no use to another."""
-_M_ARENA_MAX = -8
+KEPT_FREE_BYTES = 256 << 20
+"""What may lie free at a heap's end until :func:`trim`. By default glibc gives back what a batch took after each one,
+and the next begins with thousands of page faults, up to a third of its time."""
+LARGEST_ON_HEAP_BYTES = 32 << 20
+"""A tensor up to this size is taken from a heap, a larger one is a mapping of its own: the most that glibc allows."""
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 """Of mallopt(3)."""
 
 _PICTURE_PARTS = ("vision", "visual", "image")
@@ -66,10 +71,14 @@ def give_back(tensors: Iterable[Any], files: Iterable[Path], worth: int = WORTH_
     return total
 
 
-def share_heaps() -> None:
-    """Let all threads share a few heaps; to be called before there are any."""
+def set_up_heaps() -> None:
+    """Let all threads share a few heaps, which keep what is free until :func:`trim`; to be called before there are
+    any."""
     with contextlib.suppress(AttributeError):  # not glibc
-        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, ARENAS)
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(_M_ARENA_MAX, ARENAS)
+        mallopt(_M_MMAP_THRESHOLD, LARGEST_ON_HEAP_BYTES)
+        mallopt(_M_TRIM_THRESHOLD, KEPT_FREE_BYTES)
 
 
 def trim() -> None:

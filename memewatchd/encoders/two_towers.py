@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 import torch
 
-from memewatchd.encoders import resting
+from memewatchd.encoders import resting, torch_library
 from memewatchd.encoders.checkpoint import Checkpoint, read_checkpoint
 from memewatchd.encoders.cpu import physical_cores
 from memewatchd.errors import EncoderError
@@ -116,7 +116,7 @@ class TwoTowers:
             raise
         except torch.OutOfMemoryError as error:
             raise EncoderError(f"{name} needs more memory than the graphics card has free") from error
-        resting.trim()  # of what loading took for a moment
+        encoder.pause()  # what loading took was for a moment
         log.info("loaded %s (%s, %d dimensions) on %s", name, checkpoint.model_type, encoder.dim, device)
         return encoder
 
@@ -129,18 +129,27 @@ class TwoTowers:
 
     def encode_text(self, text: str) -> NDArray[np.float32]:
         """One text, cut where it is longer than the model reads → unit-length float32 (dim,)."""
-        self._use_threads(self.TEXT_THREADS or self._threads)
+        threads = self.TEXT_THREADS or self._threads
+        self._use_threads(threads)
         tokens = {key: value.to(self._device) for key, value in self._tokens(text).items()}
         with torch.inference_mode():
             vector: NDArray[np.float32] = _unit(self._model.get_text_features(**tokens))[0]
+        if threads > 1:
+            torch_library.dismiss_helpers()  # at once: pictures may be running in another thread
         return vector
+
+    def pause(self) -> None:
+        """Nothing is expected for some seconds: give back what the last pictures left on the heap, and the calling
+        thread's helpers."""
+        resting.trim()
+        torch_library.dismiss_helpers()
 
     def rest_pictures(self) -> int:
         """No picture is expected soon: give the picture tower's memory back, and take it again at the next need.
 
         Returns the bytes given back; 0 where that wouldn't be worth it. Costs a millisecond; any thread may call it.
         """
-        resting.trim()
+        self.pause()
         if self._device.type != "cpu":
             return 0
         return resting.give_back(resting.picture_weights(self._model), self._weights)

@@ -46,6 +46,7 @@ class Numbers:
     def __init__(self) -> None:
         self.batches: list[int] = []
         self.texts: list[str] = []
+        self.pauses: list[str] = []
         self.rests: list[str] = []
         self.niceness: dict[str, int] = {}
         self.images_may_run = threading.Event()
@@ -68,6 +69,9 @@ class Numbers:
         if text == "broken":
             raise RuntimeError("no such word")
         return np.array([len(text), 1], dtype=np.float32)
+
+    def pause(self) -> None:
+        self.pauses.append(threading.current_thread().name)
 
     def rest_pictures(self) -> int:
         self.rests.append(threading.current_thread().name)
@@ -336,6 +340,7 @@ def test_the_picture_tower_rests_once_when_no_picture_comes(hosts: Callable[...,
     until(lambda: len(encoder.rests) > 1)
     threading.Event().wait(0.1)
     assert encoder.rests == ["memewatchd-image"] * 2
+    assert encoder.pauses == encoder.rests
 
 
 REAL = """

@@ -341,6 +341,8 @@ class Numbers:
         assert self.may.wait(PATIENCE_S)
         return np.array([len(text), int(self.fingerprint[-1])], np.float32)
 
+    def pause(self) -> None: ...
+
     def rest_pictures(self) -> int:
         return 0
 
