@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -245,8 +245,9 @@ def processes(pid: int) -> list[int]:
     """A process and all that it started."""
     found = [pid]
     for task in Path(f"/proc/{pid}/task").iterdir():
-        for child in (task / "children").read_text().split():
-            found += processes(int(child))
+        with suppress(OSError):  # a thread that has just ended
+            for child in (task / "children").read_text().split():
+                found += processes(int(child))
     return found
 
 

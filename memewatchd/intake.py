@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 BATCH = 4
 """Frames a call of the picture tower: small, so that a query never waits long for the CPU."""
-BATCHES_UNDER_WAY = 2
-"""One that is encoded and one that waits, so that the tower never does."""
+BATCHES_UNDER_WAY = 4
+"""Two that are encoded and two that wait, so that the tower never does."""
 
 
 class Decoder(Protocol):

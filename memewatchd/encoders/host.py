@@ -1,6 +1,6 @@
-"""Runs one model in two threads of its own, so that a query never waits behind pictures.
+"""Runs one model in threads of its own, so that a query never waits behind pictures.
 
-The *text* thread loads the model and then encodes queries. The *image* thread, niced, encodes
+The *text* thread loads the model and then encodes queries. The *image* threads, niced, encode
 pictures in small batches. Callers get futures; nobody who imports this module imports torch.
 """
 
@@ -15,6 +15,7 @@ from collections import OrderedDict
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Protocol
 
+from memewatchd.encoders.cpu import physical_cores
 from memewatchd.encoders.worker import Worker
 from memewatchd.errors import EncoderError, MemewatchError
 from memewatchd.priority import yield_disk
@@ -32,6 +33,9 @@ log = logging.getLogger(__name__)
 IMAGE_NICENESS = 10
 BATCH = 4
 """Frames in one call of the picture tower: on a CPU bigger batches hardly help, and hold a core longer."""
+IMAGE_THREADS = 2
+"""Batches that are encoded at once, where there are as many cores: each with its share of these. A single one with all
+of them waits for the slowest of its threads at each of a layer's steps, the longer where decoding takes a core."""
 CACHED_TEXTS = 1024
 STUCK_AFTER_S = 120.0
 """A thread that hasn't come back from one call for so long is stuck. The slowest machine needs seconds."""
@@ -56,7 +60,7 @@ class Encoder(Protocol):
     def spec(self) -> FrameSpec: ...
     @property
     def is_english_only(self) -> bool: ...
-    def encode_images(self, frames: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]: ...
+    def encode_images(self, frames: Sequence[NDArray[np.uint8]], share: int = 1) -> NDArray[np.float32]: ...
     def encode_text(self, text: str) -> NDArray[np.float32]: ...
     def pause(self) -> None: ...
     def rest_pictures(self) -> int: ...
@@ -66,7 +70,8 @@ class EncoderHost:
     """One model, loaded in the background.
 
     ``load`` is called once, in the text thread; what it raises is kept and told to everyone who
-    asks. ``on_change`` is called from that thread when loading has ended, either way.
+    asks. ``on_change`` is called from that thread when loading has ended, either way. ``image_threads``: None is
+    :data:`IMAGE_THREADS`, or one on a single core.
     """
 
     def __init__(
@@ -76,6 +81,7 @@ class EncoderHost:
         on_change: Callable[[], None] = lambda: None,
         rest_after_s: float = REST_AFTER_S,
         clock: Callable[[], float] = time.monotonic,
+        image_threads: int | None = None,
     ) -> None:
         self._rest_after_s = rest_after_s
         self._load = load
@@ -88,7 +94,8 @@ class EncoderHost:
         self._lock = threading.Lock()
         self._cache: OrderedDict[str, NDArray[np.float32]] = OrderedDict()
         self._text = Worker("memewatchd-text", self._run_text, clock)
-        self._image = Worker("memewatchd-image", self._run_images, clock)
+        self._image_threads = image_threads or min(IMAGE_THREADS, physical_cores())
+        self._image = Worker("memewatchd-image", self._run_images, clock, threads=self._image_threads)
 
     # ---- state -------------------------------------------------------------------------------
 
@@ -119,7 +126,7 @@ class EncoderHost:
         return self._encoder
 
     def beat(self, now: float) -> bool:
-        """Whether both threads live and neither is stuck in one call. ``now``: of the given clock."""
+        """Whether all threads live and none is stuck in one call. ``now``: of the given clock."""
         if self._failed or self._closing.is_set():
             return True
         loading = not self._settled.is_set()
@@ -130,7 +137,7 @@ class EncoderHost:
     def loading(self) -> None:
         """Note that the load still makes progress, however long it takes; ``load`` calls this as it goes."""
         if not self._settled.is_set():
-            self._text.touch()
+            self._text.progressed()
 
     # ---- life --------------------------------------------------------------------------------
 
@@ -162,7 +169,7 @@ class EncoderHost:
     # ---- work --------------------------------------------------------------------------------
 
     def encode_images(self, frames: Sequence[NDArray[np.uint8]]) -> Future[NDArray[np.float32]]:
-        """Frames (crop, crop, 3) → a future of unit-length float32 (n, dim), in order of submission.
+        """Frames (crop, crop, 3) → a future of unit-length float32 (n, dim); begun in order of submission.
 
         It fails with EncoderError where the model can't be loaded or run.
         """
@@ -180,7 +187,7 @@ class EncoderHost:
             return future
         return self._text.submit(text)
 
-    # ---- the two threads ---------------------------------------------------------------------
+    # ---- the threads ---------------------------------------------------------------------
 
     def _run_text(self, worker: Worker) -> None:
         self._load_model()
@@ -235,7 +242,7 @@ class EncoderHost:
 
     def _rest_pictures(self) -> None:
         encoder = self._encoder
-        if encoder is not None and (given := encoder.rest_pictures()):
+        if encoder is not None and self._image.took_last() and (given := encoder.rest_pictures()):
             log.debug("%d MB of the picture tower are given back until the next picture", given // 1_000_000)
 
     def _encode_images(self, frames: list[NDArray[np.uint8]]) -> NDArray[np.float32]:
@@ -249,5 +256,6 @@ class EncoderHost:
             if self._closing.is_set():
                 raise EncoderError("memewatchd is stopping")
             self._image.touch()
-            batches.append(encoder.encode_images(frames[start : start + BATCH]))
+            share = self._image_threads if self._image.has_others_busy() else 1
+            batches.append(encoder.encode_images(frames[start : start + BATCH], share))
         return np.concatenate(batches)

@@ -5,6 +5,7 @@ Importing this module imports torch, which takes a second: only the thread that 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -22,7 +23,7 @@ from memewatchd.encoders.cpu import physical_cores
 from memewatchd.errors import EncoderError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -120,22 +121,20 @@ class TwoTowers:
         log.info("loaded %s (%s, %d dimensions) on %s", name, checkpoint.model_type, encoder.dim, device)
         return encoder
 
-    def encode_images(self, frames: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
-        """Frames as ``spec`` says, uint8 (crop, crop, 3) each → unit-length float32 (n, dim)."""
-        self._use_threads(self._threads)
-        values = self._pixels.values(frames).to(self._device)
-        with torch.inference_mode():
+    def encode_images(self, frames: Sequence[NDArray[np.uint8]], share: int = 1) -> NDArray[np.float32]:
+        """Frames as ``spec`` says, uint8 (crop, crop, 3) each → unit-length float32 (n, dim).
+
+        ``share``: among how many calls at once, this one included, the CPU's cores are shared.
+        """
+        with self._threads_for_call(max(1, self._threads // share), keep=share > 1):
+            values = self._pixels.values(frames).to(self._device)
             return _unit(self._model.get_image_features(pixel_values=values))
 
     def encode_text(self, text: str) -> NDArray[np.float32]:
         """One text, cut where it is longer than the model reads → unit-length float32 (dim,)."""
-        threads = self.TEXT_THREADS or self._threads
-        self._use_threads(threads)
-        tokens = {key: value.to(self._device) for key, value in self._tokens(text).items()}
-        with torch.inference_mode():
+        with self._threads_for_call(self.TEXT_THREADS or self._threads):
+            tokens = {key: value.to(self._device) for key, value in self._tokens(text).items()}
             vector: NDArray[np.float32] = _unit(self._model.get_text_features(**tokens))[0]
-        if threads > 1:
-            torch_library.dismiss_helpers()  # at once: pictures may be running in another thread
         return vector
 
     def pause(self) -> None:
@@ -154,11 +153,20 @@ class TwoTowers:
             return 0
         return resting.give_back(resting.picture_weights(self._model), self._weights)
 
-    def _use_threads(self, count: int) -> None:
-        """torch's threads, for what the calling thread does from now on: OpenMP counts them for each caller."""
-        if self._device.type == "cpu" and getattr(self._of_thread, "count", 0) != count:
+    @contextlib.contextmanager
+    def _threads_for_call(self, count: int, *, keep: bool = False) -> Iterator[None]:
+        """torch's threads for what the calling thread does here: OpenMP counts them for each caller.
+
+        ``keep``: another call like this comes soon, and the threads of all that keep some aren't more than cores.
+        """
+        on_cpu = self._device.type == "cpu"
+        if on_cpu and getattr(self._of_thread, "count", 0) != count:
             torch.set_num_threads(count)
             self._of_thread.count = count
+        with torch.inference_mode():
+            yield
+        if on_cpu and count > 1 and not keep:
+            torch_library.dismiss_helpers()
 
     def _fingerprint(self, checkpoint: Checkpoint, parts: Parts) -> str:
         """A hash over all that makes this model's vectors what they are, wherever its files lie."""

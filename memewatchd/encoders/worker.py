@@ -1,4 +1,4 @@
-"""A thread that works off a queue, and says since when it has been at one thing."""
+"""Threads that work off one queue, and say since when each has been at one thing."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import logging
 import queue
 import threading
+import time
 from concurrent.futures import Future, InvalidStateError
 from typing import TYPE_CHECKING, Any
 
@@ -18,31 +19,40 @@ log = logging.getLogger(__name__)
 
 
 class Worker:
-    """A daemon thread that serves a queue of futures, and knows since when it is busy with one."""
+    """Daemon threads that serve one queue of futures, and know since when each is busy with one.
 
-    def __init__(self, name: str, run: Callable[[Worker], None], clock: Callable[[], float]) -> None:
+    Each runs ``run``, which calls :meth:`serve` once it is ready.
+    """
+
+    def __init__(
+        self, name: str, run: Callable[[Worker], None], clock: Callable[[], float], *, threads: int = 1
+    ) -> None:
         self._run = run
         self._clock = clock
         self._queue: queue.SimpleQueue[tuple[Any, Future[Any]] | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._main, name=name, daemon=True)
-        self._busy_since: float | None = None
+        self._threads = [threading.Thread(target=self._main, name=name, daemon=True) for _ in range(threads)]
+        self._busy_since: dict[int, float] = {}
+        self._took_last: int | None = None
         self._stopped = False
         self._lock = threading.Lock()
 
     def start(self) -> None:
-        self.touch()
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
 
     def stop(self) -> None:
-        """Take nothing more, cancel what waits, and end after the call that runs."""
+        """Take nothing more, cancel what waits, and end after the calls that run."""
         with self._lock:
             self._stopped = True
         self._drain()
-        self._queue.put(None)
+        for _ in self._threads:
+            self._queue.put(None)
 
     def join(self, timeout: float) -> None:
-        if self._thread.is_alive():
-            self._thread.join(timeout)
+        deadline = time.monotonic() + timeout
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join(max(0.0, deadline - time.monotonic()))
 
     def submit(self, item: Any) -> Future[Any]:
         future: Future[Any] = Future()
@@ -54,20 +64,37 @@ class Worker:
         return future
 
     def touch(self) -> None:
-        """Note that this thread is alive and has work."""
-        self._busy_since = self._clock()
+        """Note that the calling thread is alive and has work."""
+        with self._lock:
+            self._busy_since[threading.get_ident()] = self._clock()
 
     def rest(self) -> None:
-        """Note that this thread waits for work, which may take any time."""
-        self._busy_since = None
+        """Note that the calling thread waits for work, which may take any time."""
+        with self._lock:
+            self._busy_since.pop(threading.get_ident(), None)
+
+    def progressed(self) -> None:
+        """Note, from any thread, that what is being worked at has come further."""
+        with self._lock:
+            self._busy_since = dict.fromkeys(self._busy_since, self._clock())
 
     def beats(self, now: float, limit: float) -> bool:
-        since = self._busy_since
-        return self._thread.is_alive() and (since is None or now - since < limit)
+        """Whether all threads live, and none has been at one thing for ``limit`` seconds or more."""
+        with self._lock:
+            since = min(self._busy_since.values(), default=now)
+        return all(thread.is_alive() for thread in self._threads) and now - since < limit
+
+    def has_others_busy(self) -> bool:
+        """Whether another thread than the calling one is at work, or will be at once."""
+        return len(self._threads) > 1 and (not self._queue.empty() or len(self._busy_since) > 1)
+
+    def took_last(self) -> bool:
+        """Whether no other thread than the calling one has taken the last item."""
+        return self._took_last in (None, threading.get_ident())
 
     def serve(self, work: Callable[[Any], Any], leisure: Sequence[tuple[float, Callable[[], None]]] = ()) -> None:
-        """Do ``work`` on each item, until stopped. ``leisure``: what is done once whenever no item has come for so many
-        seconds, in their order."""
+        """Do ``work`` on each item, until stopped. ``leisure``: what is done once whenever no item has come to the
+        calling thread for so many seconds, in their order."""
         while True:
             self.rest()
             job = self._next(leisure)
@@ -77,6 +104,7 @@ class Worker:
             if not future.set_running_or_notify_cancel():
                 continue
             self.touch()
+            self._took_last = threading.get_ident()
             try:
                 result = work(item)
             except MemewatchError as error:
@@ -100,6 +128,7 @@ class Worker:
         return self._queue.get()
 
     def _main(self) -> None:
+        self.touch()
         self._run(self)
         self.rest()
 

@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 WINDOW = 8
 """Pictures under way: enough to keep the tower busy, and few enough for new files to be decoded soon."""
 BATCH = 4
-BATCHES_UNDER_WAY = 2
+BATCHES_UNDER_WAY = 4
 FLUSH_PICTURES = 64
 FLUSH_S = 2.0
 TRIES = 3

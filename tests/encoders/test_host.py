@@ -45,6 +45,7 @@ class Numbers:
 
     def __init__(self) -> None:
         self.batches: list[int] = []
+        self.shares: list[int] = []
         self.texts: list[str] = []
         self.pauses: list[str] = []
         self.rests: list[str] = []
@@ -56,8 +57,9 @@ class Numbers:
     def _note(self, what: str) -> None:
         self.niceness[what] = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
 
-    def encode_images(self, frames: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+    def encode_images(self, frames: Sequence[NDArray[np.uint8]], share: int = 1) -> NDArray[np.float32]:
         self._note("image")
+        self.shares.append(share)
         self.in_images.set()
         assert self.images_may_run.wait(PATIENCE_S)
         self.batches.append(len(frames))
@@ -154,7 +156,39 @@ def test_a_query_does_not_wait_for_pictures(hosts: Callable[..., EncoderHost]) -
     assert [result(future) for future in pictures] == [[[1, 0]]] * 3
 
 
-def test_only_the_picture_thread_is_niced(hosts: Callable[..., EncoderHost]) -> None:
+def test_two_batches_are_encoded_at_once_and_share_the_cores(hosts: Callable[..., EncoderHost]) -> None:
+    encoder = Numbers()
+    encoder.images_may_run.clear()
+    host = hosts(lambda: encoder, image_threads=2)
+    host.start()
+    pictures = [host.encode_images(frames(number)) for number in range(4)]
+    until(lambda: len(encoder.shares) == 2)
+    encoder.images_may_run.set()
+    assert [result(future) for future in pictures] == [[[number, 0]] for number in range(4)]
+    assert 2 in encoder.shares
+    assert result(host.encode_images(frames(7))) == [[7, 0]]
+    assert encoder.shares[-1] == 1, "a picture that comes alone has all of them"
+
+
+def test_of_two_picture_threads_the_one_that_had_the_last_picture_lets_the_tower_rest(
+    hosts: Callable[..., EncoderHost],
+) -> None:
+    encoder = Numbers()
+    encoder.images_may_run.clear()
+    host = hosts(lambda: encoder, rest_after_s=0.3, image_threads=2)
+    host.start()
+    pictures = [host.encode_images(frames(number)) for number in range(2)]
+    until(lambda: len(encoder.shares) == 2)
+    encoder.images_may_run.set()
+    for future in pictures:
+        result(future)
+    until(lambda: len(encoder.pauses) == 2)
+    until(lambda: encoder.rests)
+    threading.Event().wait(0.4)
+    assert len(encoder.rests) == 1
+
+
+def test_only_the_picture_threads_are_niced(hosts: Callable[..., EncoderHost]) -> None:
     encoder = Numbers()
     host = hosts(lambda: encoder)
     own = os.getpriority(os.PRIO_PROCESS, 0)
@@ -275,7 +309,7 @@ def test_a_load_that_makes_progress_is_not_stuck(hosts: Callable[..., EncoderHos
 def test_closing_fails_what_waits(hosts: Callable[..., EncoderHost]) -> None:
     encoder = Numbers()
     encoder.images_may_run.clear()
-    host = hosts(lambda: encoder)
+    host = hosts(lambda: encoder, image_threads=1)
     host.start()
     running = host.encode_images(frames(*range(2 * BATCH)))
     assert encoder.in_images.wait(PATIENCE_S)
@@ -319,7 +353,7 @@ def test_closing_does_not_wait_for_a_model_that_still_loads(hosts: Callable[...,
 def test_a_cancelled_request_is_skipped(hosts: Callable[..., EncoderHost]) -> None:
     encoder = Numbers()
     encoder.images_may_run.clear()
-    host = hosts(lambda: encoder)
+    host = hosts(lambda: encoder, image_threads=1)
     host.start()
     first, second = host.encode_images(frames(1)), host.encode_images(frames(1, 2))
     assert encoder.in_images.wait(PATIENCE_S)
@@ -332,7 +366,7 @@ def test_a_cancelled_request_is_skipped(hosts: Callable[..., EncoderHost]) -> No
 
 def test_the_picture_tower_rests_once_when_no_picture_comes(hosts: Callable[..., EncoderHost]) -> None:
     encoder = Numbers()
-    host = hosts(lambda: encoder, rest_after_s=0.01)
+    host = hosts(lambda: encoder, rest_after_s=0.01, image_threads=1)
     host.start()
     until(lambda: encoder.rests)
     assert result(host.encode_text("cat")) == [3, 1]

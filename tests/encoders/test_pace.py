@@ -43,12 +43,16 @@ go(before)
 torch_library.dismiss_helpers()
 """
 BUNDLED = """
-encoder = BundledEncoder.load(bundled.FOLDER, "bundled", device="cpu", threads=2)
+encoder = BundledEncoder.load(bundled.FOLDER, "bundled", device="cpu", threads=4)
 go(before)
 frame = np.zeros((encoder.spec.crop, encoder.spec.crop, 3), np.uint8)
-encoder.encode_images([frame] * 4)
+encoder.encode_images([frame] * 4, share=2)
+assert threads() == before + 1, "half of four, one of them the caller, kept for the next batch"
+encoder.encode_images([frame] * 4, share=2)
 assert threads() == before + 1
 encoder.pause()
+go(before)
+encoder.encode_images([frame])
 go(before)
 """
 CLIP = """
@@ -91,7 +95,7 @@ def said(code: str, *arguments: object) -> str:
     return done.stdout
 
 
-def test_the_loading_thread_keeps_no_helper_and_the_image_thread_only_while_pictures_come() -> None:
+def test_helpers_stay_only_while_batches_come_and_only_as_many_as_there_are_cores() -> None:
     said(HELPERS + BUNDLED)
 
 
