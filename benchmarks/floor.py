@@ -3,11 +3,12 @@
     python benchmarks/floor.py [--models bundled b32 b16] [--variants bf16 ort …] [--pictures 64] [--rounds 8] [--busy]
 
 Each variant of each model runs in a process of its own that has float32 in torch beside it: rounds of the two take
-turns, and the best round of each counts. With --busy, for a machine that does other things too, each has one thread and
-what counts is its processor time, which others don't take from it. Cosines are to float32's vectors,
-the best 10 those of the same queries among the same pictures, with one tower changed and the other left. One is kept
-only where it is at least 1.5 times as fast at cosines of 0.995 or more and the same best 10. ONNX Runtime and OpenVINO
-live in an environment of their own under .run/, made with pip once, which shares this one's torch.
+turns, and the best round of each counts. torch has the heap that it has in the daemon. With --busy, for a machine that
+does other things too, each has one thread and what counts is its processor time, which others don't take from it.
+Cosines are to float32's vectors, the best 10 those of the same queries among the same pictures, with one tower changed
+and the other left. One is kept only where it is at least 1.5 times as fast at cosines of 0.995 or more and the same
+best 10. ONNX Runtime and OpenVINO live in an environment of their own under .run/, made with pip once, which shares
+this one's torch.
 
 The CLIPs have random weights of the published shapes: they serve for the pace. What they say of cosines and of the
 best 10 is said of random weights; the bundled model's are real, and so are those of a folder that is named as a model.
@@ -339,9 +340,10 @@ def run(python: str, *given: object) -> dict[str, Any]:
 
 def worker(given: list[str], count: int, rounds: int, *, busy: bool) -> None:
     """Print the figures as JSON."""
-    from memewatchd.encoders import bundled
+    from memewatchd.encoders import bundled, resting
     from memewatchd.encoders.clip import ClipEncoder
 
+    resting.set_up_heaps()
     folder, variant, pictures, file, base = (Path(each) for each in given)
     bundled.register()
     texts = material.queries(count)
