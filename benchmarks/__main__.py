@@ -77,7 +77,7 @@ def commit() -> str:
         done = subprocess.run(["git", *arguments], cwd=REPO, check=False, capture_output=True, text=True)
         return done.stdout.strip()
 
-    changed = git("status", "--porcelain", "--untracked-files=no")
+    changed = git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!docs/benchmarks*")  # those are ours
     return (git("rev-parse", "HEAD") or "no commit") + (" and changes that are not committed" if changed else "")
 
 

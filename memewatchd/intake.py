@@ -1,6 +1,6 @@
 """A picture's way from path to vectors: read → decode → encode, several at once, in bounded numbers.
 
-Owned by the sync thread, which feeds it and collects; decode children and the image thread do the work and wake
+Owned by the sync thread, which feeds it and collects; decode children and the image threads do the work and wake
 the sync thread when they are done.
 """
 
