@@ -87,6 +87,29 @@ encoder.pause()
 print(kept, faults(1))
 """
 
+RESIDENT = """
+import os, threading
+import numpy as np
+from memewatchd.encoders import resting
+resting.set_up_heaps()
+
+def resident_mb():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+def fill_and_free():
+    arrays = [np.ones(1 << 20) for _ in range(20)]  # 168 MB
+
+before = resident_mb()
+threads = [threading.Thread(target=fill_and_free) for _ in range(3)]
+for thread in threads:
+    thread.start()
+    thread.join()
+kept = resident_mb()
+resting.trim()
+print(kept - before, resident_mb() - before)
+"""
+
 
 def said(code: str, *arguments: object) -> str:
     command = [sys.executable, "-c", code, *map(str, arguments)]
@@ -113,3 +136,9 @@ def test_a_batch_finds_the_memory_of_the_one_before_until_a_pause() -> None:
     assert kept < 100
     assert after_a_pause > 1000
     assert float(said(FAULTS, "glibc's").split()[0]) > 1000, "it is so without: set_up_heaps does nothing for it"
+
+
+def test_what_threads_left_free_is_given_back_wherever_it_lies() -> None:
+    kept, left = map(float, said(RESIDENT).split())
+    assert kept > 100
+    assert left < 10
