@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import threading
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Protocol
 
@@ -21,7 +22,7 @@ from memewatchd.errors import EncoderError, MemewatchError
 from memewatchd.priority import yield_disk
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
@@ -36,6 +37,9 @@ BATCH = 4
 IMAGE_THREADS = 2
 """Batches that are encoded at once, where there are as many cores: each with its share of these. A single one with all
 of them waits for the slowest of its threads at each of a layer's steps, the longer where decoding takes a core."""
+SEARCHED_WITHIN_S = 0.5
+"""So long after a query one batch is encoded at a time. Two of Python's threads that run a model hold its lock twice as
+often, and a search takes it some ten times: its p95 would be twice as long."""
 CACHED_TEXTS = 1024
 STUCK_AFTER_S = 120.0
 """A thread that hasn't come back from one call for so long is stuck. The slowest machine needs seconds."""
@@ -93,6 +97,10 @@ class EncoderHost:
         self._closing = threading.Event()
         self._lock = threading.Lock()
         self._cache: OrderedDict[str, NDArray[np.float32]] = OrderedDict()
+        self._asked_at = -math.inf
+        self._passes = threading.Condition()
+        self._passing = 0
+        self._line: deque[object] = deque()
         self._text = Worker("memewatchd-text", self._run_text, clock)
         self._image_threads = image_threads or min(IMAGE_THREADS, physical_cores())
         self._image = Worker("memewatchd-image", self._run_images, clock, threads=self._image_threads)
@@ -177,6 +185,7 @@ class EncoderHost:
 
     def encode_text(self, text: str) -> Future[NDArray[np.float32]]:
         """A text → a future of unit-length float32 (dim,); done at once for one that was asked lately."""
+        self._asked_at = time.monotonic()
         with self._lock:
             cached = self._cache.get(text)
             if cached is not None:
@@ -255,7 +264,29 @@ class EncoderHost:
         for start in range(0, len(frames), BATCH):
             if self._closing.is_set():
                 raise EncoderError("memewatchd is stopping")
-            self._image.touch()
-            share = self._image_threads if self._image.has_others_busy() else 1
-            batches.append(encoder.encode_images(frames[start : start + BATCH], share))
+            with self._one_pass() as share:
+                self._image.touch()
+                batches.append(encoder.encode_images(frames[start : start + BATCH], share))
         return np.concatenate(batches)
+
+    @contextlib.contextmanager
+    def _one_pass(self) -> Iterator[int]:
+        """Wait until the calling image thread may run the model; gives among how many the cores are shared."""
+        turn = object()
+        with self._passes:
+            self._line.append(turn)
+            while (self._passing or self._line[0] is not turn) and (left := self._searched_for_s()) > 0:
+                self._passes.wait(left)
+            self._line.remove(turn)
+            alone = not self._passing and (self._searched_for_s() > 0 or not self._image.has_others_busy())
+            self._passing += 1
+        try:
+            yield 1 if alone else self._image_threads
+        finally:
+            with self._passes:
+                self._passing -= 1
+                self._passes.notify_all()
+
+    def _searched_for_s(self) -> float:
+        """For how many seconds from now it counts as being searched, unless another query comes."""
+        return self._asked_at + SEARCHED_WITHIN_S - time.monotonic()

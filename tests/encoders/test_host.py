@@ -46,6 +46,8 @@ class Numbers:
     def __init__(self) -> None:
         self.batches: list[int] = []
         self.shares: list[int] = []
+        self.running = self.most_running = 0
+        self.takes_s = 0.0
         self.texts: list[str] = []
         self.pauses: list[str] = []
         self.rests: list[str] = []
@@ -60,8 +62,12 @@ class Numbers:
     def encode_images(self, frames: Sequence[NDArray[np.uint8]], share: int = 1) -> NDArray[np.float32]:
         self._note("image")
         self.shares.append(share)
+        self.running += 1
+        self.most_running = max(self.most_running, self.running)
         self.in_images.set()
         assert self.images_may_run.wait(PATIENCE_S)
+        time.sleep(self.takes_s)
+        self.running -= 1
         self.batches.append(len(frames))
         return np.array([[frame.item(), 0] for frame in frames], dtype=np.float32)
 
@@ -168,6 +174,43 @@ def test_two_batches_are_encoded_at_once_and_share_the_cores(hosts: Callable[...
     assert 2 in encoder.shares
     assert result(host.encode_images(frames(7))) == [[7, 0]]
     assert encoder.shares[-1] == 1, "a picture that comes alone has all of them"
+
+
+@pytest.mark.parametrize("searched", [True, False])
+def test_while_somebody_searches_one_batch_at_a_time_is_encoded(
+    searched: bool, hosts: Callable[..., EncoderHost], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("memewatchd.encoders.host.SEARCHED_WITHIN_S", 60.0)
+    encoder = Numbers()
+    encoder.takes_s = 0.02
+    host = hosts(lambda: encoder, image_threads=2)
+    host.start()
+    if searched:
+        result(host.encode_text("cat"))
+    pictures = [host.encode_images(frames(*range(number))) for number in range(1, 9)]
+    for future in pictures:
+        result(future)
+    assert sum(encoder.batches) == sum(range(1, 9))
+    if searched:
+        assert encoder.most_running == 1
+        assert set(encoder.shares) == {1}
+    else:
+        assert encoder.most_running == 2
+
+
+def test_pictures_have_both_threads_again_once_nobody_searches(
+    hosts: Callable[..., EncoderHost], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("memewatchd.encoders.host.SEARCHED_WITHIN_S", 0.3)
+    encoder = Numbers()
+    encoder.images_may_run.clear()
+    host = hosts(lambda: encoder, image_threads=2)
+    host.start()
+    result(host.encode_text("cat"))
+    pictures = [host.encode_images(frames(number)) for number in range(2)]
+    until(lambda: encoder.most_running == 2)
+    encoder.images_may_run.set()
+    assert [result(future) for future in pictures] == [[[0, 0]], [[1, 0]]]
 
 
 def test_of_two_picture_threads_the_one_that_had_the_last_picture_lets_the_tower_rest(
