@@ -82,7 +82,7 @@ def faults(batches):
         encoder.encode_images(frames)
     return (resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) / batches
 faults(3)
-kept = faults(5)
+kept = sorted(faults(1) for _ in range(7))[3]  # the heap may still grow in one of them
 encoder.pause()
 print(kept, faults(1))
 """
