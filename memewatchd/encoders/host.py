@@ -37,8 +37,8 @@ BATCH = 4
 IMAGE_THREADS = 2
 """Batches that are encoded at once, where there are as many cores: each with its share of these. A single one with all
 of them waits for the slowest of its threads at each of a layer's steps, the longer where decoding takes a core."""
-SEARCHED_WITHIN_S = 0.5
-"""So long after a query one batch is encoded at a time. Two of Python's threads that run a model hold its lock twice as
+SEARCHED_WITHIN_S = 2.0
+"""So long after a query, as another often follows, one batch is encoded at a time. Two of Python's threads that run a model hold its lock twice as
 often, and a search takes it some ten times: its p95 would be twice as long."""
 CACHED_TEXTS = 1024
 STUCK_AFTER_S = 120.0
