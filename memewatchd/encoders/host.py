@@ -38,8 +38,8 @@ IMAGE_THREADS = 2
 """Batches that are encoded at once, where there are as many cores: each with its share of these. A single one with all
 of them waits for the slowest of its threads at each of a layer's steps, the longer where decoding takes a core."""
 SEARCHED_WITHIN_S = 2.0
-"""So long after a query, as another often follows, one batch is encoded at a time. Two of Python's threads that run a model hold its lock twice as
-often, and a search takes it some ten times: its p95 would be twice as long."""
+"""So long after a query, as another often follows, one batch is encoded at a time. Two of Python's threads that run a
+model hold its lock twice as often, and a search takes it some ten times: its p95 would be twice as long."""
 CACHED_TEXTS = 1024
 STUCK_AFTER_S = 120.0
 """A thread that hasn't come back from one call for so long is stuck. The slowest machine needs seconds."""
