@@ -262,9 +262,9 @@ class EncoderHost:
             return np.empty((0, encoder.dim), dtype=np.float32)
         batches = []
         for start in range(0, len(frames), BATCH):
-            if self._closing.is_set():
-                raise EncoderError("memewatchd is stopping")
             with self._one_pass() as share:
+                if self._closing.is_set():
+                    raise EncoderError("memewatchd is stopping")
                 self._image.touch()
                 batches.append(encoder.encode_images(frames[start : start + BATCH], share))
         return np.concatenate(batches)

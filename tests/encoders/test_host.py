@@ -371,6 +371,23 @@ def test_closing_fails_what_waits(hosts: Callable[..., EncoderHost]) -> None:
     host.close()
 
 
+def test_a_batch_that_waits_for_its_turn_does_not_begin_once_it_closes(hosts: Callable[..., EncoderHost]) -> None:
+    encoder = Numbers()
+    encoder.images_may_run.clear()
+    host = hosts(lambda: encoder, image_threads=2)
+    host.start()
+    result(host.encode_text("cat"))
+    first, second = host.encode_images(frames(1)), host.encode_images(frames(2, 3))
+    assert encoder.in_images.wait(PATIENCE_S)
+    until(lambda: len(host._line) == 1)
+    host.close(timeout=0.01)
+    encoder.images_may_run.set()
+    assert result(first) == [[1, 0]]
+    with pytest.raises(EncoderError, match="stopping"):
+        second.result(PATIENCE_S)
+    assert encoder.batches == [1]
+
+
 def test_closing_does_not_wait_for_a_model_that_still_loads(hosts: Callable[..., EncoderHost]) -> None:
     never = threading.Event()
     loading = threading.Event()
