@@ -4,8 +4,9 @@
 
 Each program runs by itself, one after the other: let nothing else run meanwhile. Hours in full; all is printed as it
 comes, and kept in docs/benchmarks.json: with --only, the other sections are what their programs last found, and say of
-which commit. So that is also how to go on after an interruption. --quick is for trying the programs, not for figures:
-it keeps nothing.
+which commit and, where that differs, on which machine. So that is also how to go on after an interruption; --only
+without a name writes the page anew from what is kept. --quick is for trying the programs, not for figures: it keeps
+nothing.
 """
 
 from __future__ import annotations
@@ -91,6 +92,7 @@ def run(name: str, *, quick: bool) -> Report:
         subprocess.run([sys.executable, str(HERE / f"{name}.py"), "--json", str(file), *given], check=True, cwd=REPO)
         report = Report.read(file)
     report.measured = f"{dt.datetime.now(dt.UTC):%Y-%m-%d}, commit {began_with}"
+    report.machine = machine()
     return report
 
 
@@ -101,12 +103,14 @@ def page(reports: dict[str, Report], plots: dict[str, str]) -> str:
         "of that name in `benchmarks/`, whose first lines say how. Another machine gives other figures; the ratios "
         "should hold."
     )
-    parts = ["# Benchmarks", about, f"{machine()}."]
+    machines = {report.machine for report in reports.values()}
+    parts = ["# Benchmarks", about, *(f"{only}." for only in machines if len(machines) == 1)]
     missed = [row.what for report in reports.values() for row in report.rows if not row.holds]
     if missed:
         parts.append("**Missed:** " + "; ".join(missed) + ".")
     for name, report in reports.items():
-        parts += [f"## {PROGRAMS[name]}", f"{report.measured}."]
+        where = "" if len(machines) == 1 else f", on {report.machine}"
+        parts += [f"## {PROGRAMS[name]}", f"{report.measured}{where}."]
         if report.rows:
             parts.append("\n".join([HEAD, *(row.line() for row in report.rows)]))
         parts += [f"![{title}]({plots[title]})" for title in report.curves if title in plots]
@@ -117,7 +121,7 @@ def page(reports: dict[str, Report], plots: dict[str, str]) -> str:
 def main() -> int:
     """Run, then write. A missed bound is told, and is no error: the docs say why."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--only", nargs="+", choices=PROGRAMS, default=list(PROGRAMS))
+    parser.add_argument("--only", nargs="*", choices=PROGRAMS, default=list(PROGRAMS))
     parser.add_argument("--quick", action="store_true", help="small counts, to see whether the programs work")
     parser.add_argument("--print", action="store_true", help="print the page instead of writing it")
     options = parser.parse_args()

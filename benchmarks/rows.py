@@ -63,12 +63,13 @@ class Row:
 @dataclass
 class Report:
     """All that one program found. ``curves``: title → series → points (x, y); ``notes``: sentences below the table;
-    ``measured``: when, and on which commit."""
+    ``measured``: when, and on which commit; ``machine``: on what."""
 
     rows: list[Row] = field(default_factory=list)
     curves: dict[str, dict[str, list[tuple[float, float]]]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     measured: str = ""
+    machine: str = ""
 
     def add(self, *rows: Row) -> None:
         """Print as it comes: the whole takes long."""
@@ -96,7 +97,7 @@ class Report:
     @classmethod
     def of(cls, found: dict[str, Any]) -> Report:
         """The inverse of :func:`dataclasses.asdict`."""
-        return cls([Row(**row) for row in found["rows"]], found["curves"], found["notes"], found["measured"])
+        return cls(**{**found, "rows": [Row(**row) for row in found["rows"]]})
 
 
 def figure(value: float) -> str:

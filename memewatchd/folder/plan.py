@@ -92,7 +92,7 @@ def make_plan(
         if _can_move(row) and (there is None or there.content_key != row.stat.content_key):
             origins[row.stat.content_key].append(row)
 
-    used: set[str] = set()
+    used: set[int] = set()  # by identity: a row's id is a hash, made anew each time
     for path, stat in disk.items():
         if path in kept:
             continue
@@ -102,13 +102,13 @@ def make_plan(
             and _can_move(origin)
             and origin.stat.content_key == stat.content_key
             and origin.path != path
-            and origin.id not in used
+            and id(origin) not in used
         ):
-            used.add(origin.id)
+            used.add(id(origin))
             plan.moves.append(Move(origin, path, stat))
         else:
             plan.read[path] = stat
-    plan.forget.extend(row for row in lost if row.id not in used)
+    plan.forget.extend(row for row in lost if id(row) not in used)
     return plan
 
 

@@ -143,9 +143,9 @@ class Ledger:
         if dead_ids:
             self._store.delete_files(dead_ids)
 
-        for row in old.values():
+        for row_id, row in old.items():
             current = catalog.get(row.path)
-            if current is not None and current.id == row.id:
+            if current is not None and (current is row or current.id == row_id):
                 catalog.remove(row.path)
         for digest in risen:
             catalog.remove_tombstone(digest)

@@ -105,9 +105,10 @@ class Store:
 
         May be called again with the same rows after it has failed: what had arrived is replaced.
         """
-        stored = {row.id: row for row in map(schema.fit, rows)}
-        self._tables.insert(opened(self._files).name, [schema.to_entity(row) for row in stored.values()])
-        return list(stored.values())
+        stored = [schema.fit(row) for row in rows]
+        entities = {entity["id"]: entity for entity in map(schema.to_entity, stored)}
+        self._tables.insert(opened(self._files).name, list(entities.values()))
+        return stored
 
     def delete_files(self, ids: Collection[str]) -> None:
         """Delete rows by :attr:`FileRow.id`; ids that aren't there are no error."""
