@@ -264,6 +264,8 @@ def words_id(digest: Digest, reader: str) -> str:
 
 def cut(text: str, limit: int) -> str:
     """The start of ``text`` that fits into ``limit`` bytes."""
+    if len(text) <= limit and text.isascii():
+        return text
     data = text.encode("utf-8", "replace")  # lone surrogates can't be stored
     return data[:limit].decode("utf-8", "ignore")
 

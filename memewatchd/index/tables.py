@@ -252,7 +252,7 @@ def _batches(entities: Iterable[dict[str, Any]]) -> Iterator[list[dict[str, Any]
     batch: list[dict[str, Any]] = []
     size = 0
     for entity in entities:
-        weight = sum(_weight(value) for value in entity.values())
+        weight = _weight(entity)
         full = len(batch) >= INSERT_ROWS or size + weight > INSERT_BYTES
         if batch and full and _digest(entity) != _digest(batch[-1]):
             yield batch
@@ -268,10 +268,11 @@ def _digest(entity: dict[str, Any]) -> str:
     return digest
 
 
-def _weight(value: object) -> int:
-    if isinstance(value, str):
-        return 4 * len(value)
-    return int(getattr(value, "nbytes", 16))
+def _weight(entity: dict[str, Any]) -> int:
+    weight = 0
+    for value in entity.values():
+        weight += 4 * len(value) if isinstance(value, str) else getattr(value, "nbytes", 16)
+    return weight
 
 
 def chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:

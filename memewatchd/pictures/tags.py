@@ -35,6 +35,13 @@ def read_tags(file: int | bytes) -> OwnWords:
 
     A file without any, one that can't have any (a FAT stick) and one that is gone all have none.
     """
+    try:
+        # One call for most files, which have none; each that isn't there would be an exception, too.
+        names = os.listxattr(file)
+    except OSError:  # ENOTSUP; or the file is gone, which the next look sees
+        return NO_WORDS
+    if TAGS not in names and COMMENT not in names:
+        return NO_WORDS
     return OwnWords(_split(_read(file, TAGS)), clean(_read(file, COMMENT), MAX_COMMENT_CHARS))
 
 
@@ -65,5 +72,5 @@ def _split(text: str) -> tuple[str, ...]:
 def _read(file: int | bytes, name: str) -> str:
     try:
         return os.getxattr(file, name).decode("utf-8", "replace")
-    except OSError:  # ENODATA, ENOTSUP; or the file is gone, which the next look sees
+    except OSError:  # the other is there, this isn't; or it has gone meanwhile
         return ""

@@ -47,7 +47,9 @@ class Daemon:
         digested = home / ".cache" / "memewatchd" / "dictionaries"
         if not digested.is_symlink():
             digested.parent.mkdir(parents=True, exist_ok=True)
-            digested.symlink_to(digested_dir({"XDG_CACHE_HOME": str(CACHE)}))
+            common = Path(digested_dir({"XDG_CACHE_HOME": str(CACHE)}))
+            common.mkdir(mode=0o700, parents=True, exist_ok=True)  # nothing is kept where a link leads nowhere
+            digested.symlink_to(common)
 
     def start(self, *more: str) -> Daemon:
         """Start, and wait until it answers (which is long before the model is there)."""
