@@ -30,7 +30,7 @@ class Ignore:
             except ValueError as error:
                 raise ConfigError(f"exclude: {pattern!r} is no pattern; write it as in a .gitignore file") from error
         # The "simple" backend is Python's re, which takes names that are not UTF-8; re2 does not.
-        spec = GitIgnoreSpec.from_lines(patterns, backend="simple")
+        spec = GitIgnoreSpec.from_lines([_in_one_line(pattern) for pattern in patterns], backend="simple")
         self._spec = spec if any(pattern.include is not None for pattern in spec.patterns) else None
 
     def match(self, relative: bytes, is_dir: bool) -> bool:
@@ -42,4 +42,9 @@ class Ignore:
             return True
         if self._spec is None:
             return False
-        return self._spec.match_file(os.fsdecode(relative) + ("/" if is_dir else ""))
+        return self._spec.match_file(_in_one_line(os.fsdecode(relative)) + ("/" if is_dir else ""))
+
+
+def _in_one_line(text: str) -> str:
+    # In what patterns become a dot is anything but a newline, and $ lets one follow. No name holds a NUL.
+    return text.replace("\n", "\0")

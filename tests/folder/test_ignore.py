@@ -41,6 +41,11 @@ def test_folders_are_ignored_for_being_hidden_but_not_for_their_ending() -> None
         (["*.png"], b"\xff\xfe.png", False, True),
         (["*.png"], b"a\nb.png", False, True),
         (["a?.png"], b"a\xff.png", False, True),
+        (["excluded"], b"new\nline/excluded", False, True),
+        (["excluded"], b"excluded\n", False, False),
+        (["a/**/z.png"], b"a/x\ny/z.png", False, True),
+        (["a\nb.png"], b"a\nb.png", False, True),
+        (["a\nb.png"], b"a b.png", False, False),
     ],
 )
 def test_exclude_takes_gitignores_syntax(patterns: list[str], name: bytes, is_dir: bool, ignored: bool) -> None:
