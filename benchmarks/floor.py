@@ -3,12 +3,12 @@
     python benchmarks/floor.py [--models bundled b32 b16] [--variants bf16 ort …] [--pictures 64] [--rounds 8] [--busy]
 
 Each variant of each model runs in a process of its own that has float32 in torch beside it: rounds of the two take
-turns, and the best round of each counts. torch has the heap that it has in the daemon. With --busy, for a machine that
-does other things too, each has one thread and what counts is its processor time, which others don't take from it.
-Cosines are to float32's vectors, the best 10 those of the same queries among the same pictures, with one tower changed
-and the other left. One is kept only where it is at least 1.5 times as fast at cosines of 0.995 or more and the same
-best 10. ONNX Runtime and OpenVINO live in an environment of their own under .run/, made with pip once, which shares
-this one's torch.
+turns, each after a moment in which the other's threads have gone to sleep, and the best round of each counts. torch has
+the heap that it has in the daemon. With --busy, for a machine that does other things too, each has one thread and what
+counts is its processor time, which others don't take from it. Cosines are to float32's vectors, the best 10 those of
+the same queries among the same pictures, with one tower changed and the other left. One is kept only where it is at
+least 1.5 times as fast at cosines of 0.995 or more and the same best 10. ONNX Runtime and OpenVINO live in an
+environment of their own under .run/, made with pip once, which shares this one's torch.
 
 The CLIPs have random weights of the published shapes: they serve for the pace. What they say of cosines and of the
 best 10 is said of random weights; the bundled model's are real, and so are those of a folder that is named as a model.
@@ -56,6 +56,8 @@ FASTER, ALIKE = 1.5, 0.995
 BEST = 10
 ASKED = 8
 """Queries in a round."""
+CALM_S = 0.1
+"""Before each round: threads of a runtime look out for more work for a while, on the cores that the other wants."""
 LEAST_S = 2.0
 """A small model does more rounds than were asked for."""
 
@@ -172,6 +174,8 @@ def runner(variant: str, file: Path, threads: int, *, convolutions: bool) -> Cal
         file = smaller
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
+    if convolutions:  # the bundled model goes in parts, each with its own threads: those of one would hinder the next
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
     names = [each.name for each in session.get_inputs()]
     return lambda arrays: session.run(None, dict(zip(names, arrays, strict=True)))[0]
@@ -252,14 +256,16 @@ def measure(
     folder: Path, variant: str, file: Path, texts: list[str], rounds: int, base: Path, *, busy: bool
 ) -> dict[str, Any]:
     """A variant over float32: seconds of a round of each, cosines, and the same best."""
-    import torch
 
+    from memewatchd.encoders.bundled.encoder import BundledEncoder
     from memewatchd.encoders.clip import ClipEncoder
     from memewatchd.encoders.host import BATCH
 
     threads = 1 if busy else None
     clock = time.process_time if busy else time.perf_counter
     plain, other = (ClipEncoder.load(folder, "floor", device="cpu", threads=threads) for _ in range(2))
+    if hasattr(plain._model, "lower"):  # noqa: SLF001 - as the class of its own in memewatchd/encoders/bundled has it
+        plain.TEXT_THREADS = other.TEXT_THREADS = BundledEncoder.TEXT_THREADS
     with np.load(file) as kept:
         frames = kept["frames"]
         wanted = {name: kept[name] for name in TOWERS}
@@ -267,7 +273,7 @@ def measure(
     values = plain._pixels.values(list(frames[:BATCH]))  # noqa: SLF001 - ready tensors
 
     def pictures(encoder: Any) -> None:
-        with torch.inference_mode():
+        with encoder._threads_for_call(encoder._threads, keep=True):  # noqa: SLF001 - for words it may have been fewer
             encoder._model.get_image_features(pixel_values=values)  # noqa: SLF001 - bare is without what is ours
 
     def words(encoder: Any) -> None:
@@ -281,13 +287,9 @@ def measure(
         ours: list[float] = []
         theirs: list[float] = []
         while len(ours) <= rounds or sum(ours + theirs) < LEAST_S:
-            began = clock()
-            work(plain)
-            theirs.append(clock() - began)
+            theirs.append(once(work, plain, clock))
             with around():
-                began = clock()
-                work(other)
-                ours.append(clock() - began)
+                ours.append(once(work, other, clock))
         cosines = (found[name] * wanted[name]).sum(1)
         result[name] = {
             "ours": count / min(ours[1:]),
@@ -297,6 +299,14 @@ def measure(
             "same": same_best({**wanted, name: found[name]}, wanted),
         }
     return result
+
+
+def once(work: Callable[[Any], None], encoder: Any, clock: Callable[[], float]) -> float:
+    """Seconds of a round, after a calm moment."""
+    time.sleep(CALM_S)
+    began = clock()
+    work(encoder)
+    return clock() - began
 
 
 def same_best(ours: dict[str, Any], wanted: dict[str, Any]) -> float:

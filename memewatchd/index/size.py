@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Final, Literal
 
 SERVES_WELL: Final = 100_000
-"""It compares every vector there is: p95 of a search is 41 ms here, and 87 ms at 150,000 (`benchmarks/engines.py`;
-docs/decisions/milvus-engine.md)."""
+"""It compares every vector there is: p95 of a search is some 42 ms here, and 87 ms at 150,000
+(docs/decisions/milvus-engine.md)."""
 SEARCH_MS: Final = 50
 
 
