@@ -137,7 +137,8 @@ def main() -> int:
     kept: dict[str, Any] = {}
     if not options.quick and KEPT.exists():
         kept = json.loads(KEPT.read_text(encoding="utf-8"))
-    digest_dictionaries()
+    if options.only:
+        digest_dictionaries()
     for name in PROGRAMS:
         if name in options.only:
             kept[name] = asdict(run(name, quick=options.quick))
