@@ -245,6 +245,22 @@ def test_delete_and_undo(page: Page, wall: Browser) -> None:
     page.until(lambda: wall.file("cat 7.png").exists(), "it is back again")
 
 
+def test_another_picture_of_a_deleted_ones_name_is_shown(page: Page, wall: Browser) -> None:
+    content = wall.file("cat 8.png").read_bytes()
+    for again, what in ((content, "the same, put there by the page"), (wall.file("cat 9.png").read_bytes(), "another")):
+        type_in(page, "cat 8", "cat 8.png")
+        page.press(Keys.ARROW_DOWN, Keys.DELETE)
+        page.until(lambda: "cat 8.png" not in names(page), "it is gone from the wall")
+        if again == content:
+            new = wall.daemon.home / "cat 8.png"
+            new.write_bytes(content)
+            page.drop(new)
+        else:
+            wall.file("cat 8.png").write_bytes(again)
+        page.until(lambda: "cat 8.png" in names(page), what)
+    wall.file("cat 8.png").write_bytes(content)
+
+
 def test_favourite_and_tags(page: Page, wall: Browser) -> None:
     type_in(page, "cat 9", "cat 9.png")
     page.press(Keys.ARROW_DOWN, "f")
@@ -255,10 +271,38 @@ def test_favourite_and_tags(page: Page, wall: Browser) -> None:
     page.press(", 猫，sleepy", Keys.ENTER)
     page.until(lambda: tags(wall, "cat 9.png") == "fav,猫,sleepy", "the file has them")
     page.until(lambda: focused(page) == "cat 9.png", "the focus is where it was")
-    assert "sleepy" in page.text("#wall li .tags")
+    page.until(lambda: "sleepy" in page.text("#wall li .tags"), "the page shows them")
     assert "sleepy" in (page.all("#wall li")[0].get_attribute("aria-label") or "")
     page.press("f")
     page.until(lambda: tags(wall, "cat 9.png") == "猫,sleepy", "no favourite any more")
+
+
+def test_tags_of_a_picture_that_was_found_anew_meanwhile_are_shown_and_not_lost(page: Page, wall: Browser) -> None:
+    wall.daemon.ask(op="pause")  # so that the page has no reason to ask again by itself
+    try:
+        type_in(page, "cat 3", "cat 3.png")
+        page.press(Keys.ARROW_DOWN, "t")
+        page.until(lambda: page.one("#tags-box").is_displayed(), "the box is open")
+        page.run("query.value = 'cat'; query.dispatchEvent(new Event('input'))")
+        page.until(lambda: page.one("#wall").get_attribute("data-query") == "cat", "another answer is shown")
+        page.press("猫, sleepy", Keys.ENTER)
+        page.until(lambda: tags(wall, "cat 3.png") == "猫,sleepy", "the file has them")
+        page.until(lambda: "sleepy" in tags_shown(page, "cat 3.png"), "the page too")
+        page.until(lambda: focused(page) == "cat 3.png", "the focus is where it was")
+        page.press("f")
+        page.until(lambda: tags(wall, "cat 3.png") == "猫,sleepy,fav", "and none is lost by the next change")
+    finally:
+        wall.daemon.ask(op="resume")
+
+
+def tags_shown(page: Page, name: str) -> str:
+    text: str = page.run(
+        "return [...document.querySelectorAll('#wall li')]"
+        ".find(each => each.querySelector('.name').textContent === arguments[0])"
+        "?.querySelector('.tags').textContent ?? ''",
+        name,
+    )
+    return text
 
 
 def tags(wall: Browser, name: str) -> str:

@@ -15,7 +15,7 @@ let limit = PAGE;
 let asking = null;        // the search that is on its way: an AbortController
 let enter = null;         // Enter came before its answer: {full}
 let undoable = [];        // the last deletions, latest last: {word, id}
-const deleted = new Set();  // ids that the index may still find for a moment
+const deleted = new Map();  // id → version that the index may still find for a moment
 let status = null;
 let generation = null;    // of the index, when it was last searched
 const cards = new Map();  // id → its <li>, kept so that pictures don't flicker
@@ -55,7 +55,7 @@ async function search() {
   try {
     const answer = await ask("/api/search", body, mine.signal);
     if (mine !== asking) return;  // a newer keystroke has asked since
-    hits = answer.hits.filter(hit => !deleted.has(hit.id));
+    hits = answer.hits.filter(hit => deleted.get(hit.id) !== hit.version);
     problem("");
     $("note").textContent = [answer.searched && T.searched(answer.searched), answer.partial && T.partial]
       .filter(Boolean).join(" ");
@@ -237,8 +237,8 @@ async function remove(hit) {
   try {
     const answer = await ask("/api/delete", { ids: [hit.id] });
     undoable.push({ word: answer.undo[0], id: hit.id });
-    deleted.add(hit.id);
-    hits = hits.filter(other => other !== hit);
+    deleted.set(hit.id, hit.version);
+    hits = hits.filter(other => other.id !== hit.id);
     draw();
     say(T.deleted(hit.name), true);
   } catch (error) { say(error.message); }
@@ -257,8 +257,11 @@ async function undo() {
 
 async function setTags(hit, tags, done) {
   try {
-    hit.tags = (await ask("/api/tags", { id: hit.id, tags })).tags;
+    const kept = (await ask("/api/tags", { id: hit.id, tags })).tags;
+    // Another answer may be shown by now, or be on its way, which is of before.
+    for (const other of hits) if (other.id === hit.id) other.tags = kept;
     draw();
+    if (asking) search();
     say(done);
   } catch (error) { say(error.message); }
 }
@@ -296,6 +299,7 @@ async function add(files) {
     try {
       const answer = await ask("/api/add", form);
       count += answer.added.length;
+      for (const { id } of answer.added) deleted.delete(id);
       notes.push(...answer.errors.map(error => `${error.name}: ${inWords(error)}`));
     } catch (error) { notes.push(`${file.name}: ${error.message}`); }
   }
