@@ -209,11 +209,7 @@ class Daemon:
                         text=self._parts.in_short,
                     )
                 ),
-                asyncio.create_task(
-                    self._parts.searcher.keep_ready(
-                        lambda: self._parts.progress.state in ("settled", "paused"), self._parts.translator.warm
-                    )
-                ),
+                asyncio.create_task(self._parts.searcher.keep_ready(self._parts.is_calm, self._parts.translator.warm)),
                 asyncio.create_task(self._announcer.follow(self._parts.advice)),
             ]
             await stop.wait()

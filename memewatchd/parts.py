@@ -29,6 +29,7 @@ from memewatchd.index.size import beyond
 from memewatchd.index.state import StateKeeper
 from memewatchd.index.store import Store
 from memewatchd.intake import Intake
+from memewatchd.leisure import Leisure
 from memewatchd.looking import Looker
 from memewatchd.pictures import kinds, ocr
 from memewatchd.pictures.export import Exporter
@@ -87,6 +88,7 @@ class Parts:
 
         self.catalog = Catalog()
         self.progress = Progress()
+        self._leisure = Leisure()
         self.engine = Engine(settings.milvus, settings.milvus_token(), settings.state_dir)
         self._store = Store(self.engine, settings.collection_prefix, settings.host)
         self._ledger = Ledger(self._store, self.catalog, words=self._store)
@@ -108,9 +110,9 @@ class Parts:
             cache_names.thumbnails_dir(environ),
             files=lambda: [(row.path, row.stat.mtime_ns) for row in self.catalog.searchable()],
             generation=lambda: (self.catalog.generation, self.catalog.indexed),
-            is_idle=lambda: self.progress.scanned and not self.progress.pending,
+            is_idle=lambda: self.progress.scanned and not self.progress.pending and self._leisure.is_now(),
         )
-        self._calibrator = Calibrator(self.host, self._store, self.catalog)
+        self._calibrator = Calibrator(self.host, self._store, self.catalog, self._leisure.is_now)
         examples = Examples(self.pool, self.host, self._store, self.catalog, lambda: self.host.wait(0).spec).vectors
         self._namer = Namer(self.host, examples)
         self.in_use = ModelInUse(
@@ -204,7 +206,7 @@ class Parts:
             is_open=lambda: self.mirror.is_open,
             is_active=lambda: self.mirror.is_active,
             problem=lambda: self.progress.problems.get("index", ""),
-            on_search=self.reader.make_way,
+            on_search=self._make_way,
             on_failure=self.mirror.check_soon,
             elsewhere=self._store.search_elsewhere if self._shares else None,
         )
@@ -267,6 +269,15 @@ class Parts:
         self.engine.revive(token)
         self._store.open_files()
         self._store.open_words()
+
+    def is_calm(self) -> bool:
+        """Any thread: whether searches may be prepared now."""
+        return self.progress.state in ("settled", "paused") and self._leisure.is_now()
+
+    def _make_way(self) -> None:
+        """The main thread: somebody searches."""
+        self._leisure.searched()
+        self.reader.make_way()
 
     def _look_again(self) -> bool:
         """The sync thread, at each health check: whoever works at leisure has no timer of their own. Are they done?"""

@@ -52,7 +52,7 @@ VENDORS: dict[str, set[str]] = {
 
 ROOMS = {"folder", "pictures", "encoders", "index", "search", "service"}
 LEAVES = {"cache_names", "cedict", "config", "errors", "looks", "meme", "ops", "priority", "protocol", "words"}
-LEAVES |= {"digested", "setting_values"}
+LEAVES |= {"digested", "leisure", "setting_values"}
 FLOOR = ROOMS | LEAVES | {"progress"}
 
 # Who may import whom, by first name below the package. What isn't listed may import leaves only.

@@ -11,7 +11,7 @@ from memewatchd.errors import MemewatchError
 from memewatchd.search.calibration import LEAST_PICTURES, SAMPLE, Calibration, unfitting
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection
     from concurrent.futures import Future
 
     from numpy.typing import NDArray
@@ -22,6 +22,10 @@ log = logging.getLogger(__name__)
 
 CHANGED = 0.25
 """The share of pictures that may come or go before a calibration is stale."""
+
+
+class _PutOff(Exception):
+    """Something else comes first."""
 
 
 class TextEncoder(Protocol):
@@ -48,12 +52,22 @@ class Files(Protocol):
 
 
 class Calibrator:
-    """One thread measures, any may read :attr:`current`."""
+    """One thread measures, any may read :attr:`current`.
 
-    def __init__(self, encoder: TextEncoder, index: PictureIndex, files: Files) -> None:
+    ``may_go_on``: whether there is time for one more text.
+    """
+
+    def __init__(
+        self,
+        encoder: TextEncoder,
+        index: PictureIndex,
+        files: Files,
+        may_go_on: Callable[[], bool] = lambda: True,
+    ) -> None:
         self._encoder = encoder
         self._index = index
         self._files = files
+        self._may_go_on = may_go_on
         self._measured: set[Digest] = set()
         self._fitting: tuple[int, int] | None = None  # how the files were when the measure was seen to fit
         self._turn = 0
@@ -85,11 +99,14 @@ class Calibrator:
         self._measured, self.current = set(), None
 
     def measure(self) -> bool:
-        """Blocks for as long as encoding some 70 texts takes. False where the model or Milvus failed, or changed."""
+        """Blocks for as long as encoding some 70 texts takes. False where the model or Milvus failed, or changed, or
+        where it may not go on: called again, it begins with texts that the encoder still knows."""
         turn = self._turn
         digests = self._files.vectors()
         try:
             current = self._measure(digests) if len(digests) >= LEAST_PICTURES else None
+        except _PutOff:
+            return False
         except MemewatchError as error:
             log.info("what fits nothing could not be measured: %s", error)
             return False
@@ -103,7 +120,11 @@ class Calibrator:
         # Digests are as good as random; each n-th gives the same sample of the same pictures.
         chosen = sorted(digests)[:: max(1, len(digests) // SAMPLE)][:SAMPLE]
         sample = [frames[0] for frames in self._index.vectors(chosen).values()]
-        queries = [self._encoder.encode_text(text).result() for text in unfitting()]
+        queries = []
+        for text in unfitting():
+            if not self._may_go_on():
+                raise _PutOff
+            queries.append(self._encoder.encode_text(text).result())
         best = [self._index.search_pictures(query, 1) for query in queries]
         if not sample or not all(best):
             return None  # everything has been deleted meanwhile

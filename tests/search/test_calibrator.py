@@ -92,6 +92,30 @@ def test_a_failing_index_leaves_it_stale() -> None:
     assert calibrator.is_stale
 
 
+def test_it_stops_between_two_texts_and_goes_on_later() -> None:
+    parts = Parts(200)
+    left = 3
+
+    def may_go_on() -> bool:
+        nonlocal left
+        left -= 1
+        return left >= 0
+
+    asked = 0
+
+    def on_text() -> None:
+        nonlocal asked
+        asked += 1
+
+    parts.on_text = on_text
+    calibrator = Calibrator(parts, parts, parts, may_go_on)  # type: ignore[arg-type]
+    assert not calibrator.measure()
+    assert (asked, calibrator.is_stale) == (3, True)
+    left = len(unfitting())
+    assert calibrator.measure()
+    assert not calibrator.is_stale
+
+
 @pytest.mark.parametrize("at", [1, len(unfitting())])
 def test_what_is_measured_while_the_model_changes_is_dropped(at: int) -> None:
     parts = Parts(200)

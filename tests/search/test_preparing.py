@@ -83,6 +83,23 @@ def test_nothing_is_done_while_there_is_work_or_no_model() -> None:
     run(play)
 
 
+def test_what_was_put_off_goes_on_by_itself() -> None:
+    async def play(preparer: Preparer, copies: Work, calibrator: Work, how: Any, read: list[str]) -> None:
+        def put_off() -> None:
+            calibrator.times += 1
+            how.calm = False  # somebody searches
+
+        calibrator.measure = put_off
+        await until(lambda: calibrator.times == 1)
+        await asyncio.sleep(0.1)
+        assert calibrator.times == 1
+        calibrator.measure = calibrator.warm
+        how.calm = True
+        await until(lambda: calibrator.times == 2)
+
+    run(play)
+
+
 def test_what_failed_is_tried_again_when_it_is_woken() -> None:
     async def play(preparer: Preparer, copies: Work, calibrator: Work, how: Any, read: list[str]) -> None:
         calibrator.fails = True
