@@ -256,7 +256,9 @@ def _sway_desktop(daemon: Daemon, folder: Path) -> Iterator[SwayDesktop]:
         command = ["setpriv", f"--reuid={nobody}", f"--regid={nobody}", "--clear-groups", *command]
     with subprocess.Popen(command, env=environ, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as sway:
         try:
-            until("sway listens", lambda: sway.poll() is not None or [*folder.glob("wayland-*[0-9]")])
+            # To launchers first, and to swaymsg a moment later.
+            both = ("wayland-*[0-9]", "sway-ipc.*")
+            until("sway listens", lambda: sway.poll() is not None or all([*folder.glob(each)] for each in both))
             assert sway.poll() is None, f"sway ended with {sway.returncode}"
             (display,) = folder.glob("wayland-*[0-9]")
             (ipc,) = folder.glob("sway-ipc.*")
