@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 STILL_S = 2.0
 """So long after a search nothing is begun: another often follows."""
 LONGEST_S, THEN_S = 30.0, 3.0
-"""Where searches don't end, what waits gets the second after every first."""
+"""Where searches don't end, what waits gets :data:`THEN_S` seconds after every :data:`LONGEST_S`."""
 
 
 class Leisure:

@@ -56,9 +56,8 @@ class Preparer:
         the way of the first search."""
         self._loop = asyncio.get_running_loop()
         left = list(once)
-        put_off = False
         while True:
-            soon = left or put_off or not is_calm()
+            soon = left or not is_calm()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._woken.wait(), _SOON_S if soon else None)
             self._woken.clear()
@@ -71,6 +70,5 @@ class Preparer:
                     await self._in_pool(self._copies.warm)
                 if self._calibrator is not None and self._calibrator.is_stale:
                     await self._in_pool(self._calibrator.measure)
-                put_off = not is_calm()
             except Exception:
                 log.exception("a search was not prepared; it does without")
